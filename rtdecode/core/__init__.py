@@ -1,0 +1,1 @@
+"""The nouns that every room shares: frames, localizations, actions, contracts, configuration, errors."""

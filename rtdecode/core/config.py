@@ -1,0 +1,90 @@
+"""The configuration of a run: source, model, camera, engine, ring, limits, policies; unknown keys refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rtdecode.core.camera import Camera
+from rtdecode.core.yaml_files import StrictModel
+
+
+class Plugin(BaseModel):
+    """`use:` names a class (built-in name, `path/file.py:Class` or `package.module:Class`); the rest are its fields.
+
+    The remaining keys are checked by the class itself when it is built (`core.plugins.build`).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    use: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """All keys but `use`."""
+        return dict(self.model_extra or {})
+
+
+class EngineConfig(StrictModel):
+    """Which engine runs the bundle's graph. No fallback: what is named is used or refused."""
+
+    use: Literal["openvino", "onnxruntime", "torch"] = "openvino"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: Annotated[int, Field(ge=0, le=256)] = 0  # 0: the engine's own choice
+
+
+class DetectionConfig(StrictModel):
+    """Thresholds of the detection (decode-method §6.2); None takes the bundle's own."""
+
+    peak: Annotated[float, Field(gt=0, lt=1)] | None = None  # a pixel below this is never a candidate
+    accept: Annotated[float, Field(gt=0, le=1)] | None = None  # cross sum of p below this is dropped
+
+
+class RingConfig(StrictModel):
+    """Shared-memory ring between acquire and localize; its size is time, so that it means the same everywhere."""
+
+    seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    max_mb: Annotated[float, Field(gt=0)] = 1024.0
+
+
+class AllowedProperty(StrictModel):
+    """One device property that policies may set, within limits."""
+
+    device: str
+    property: str
+    minimum: float
+    maximum: float
+
+
+class ControlConfig(StrictModel):
+    """What may act on the microscope. `advise` (default): words only. `act`: Stop and the listed properties."""
+
+    mode: Literal["advise", "act"] = "advise"
+    allowed: tuple[AllowedProperty, ...] = ()
+
+
+class LimitsConfig(StrictModel):
+    """Bounds that the session holds by itself, whatever becomes of policies."""
+
+    frames: Annotated[int, Field(gt=0)] | None = None  # stop after this many received frames
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    restarts: Annotated[int, Field(ge=0, le=100)] = 5  # of a worker that died
+
+
+class RunConfig(StrictModel):
+    """Everything that defines a run; written as resolved to `run.yaml`."""
+
+    source: Plugin
+    model: str  # path of a bundle or name of a shipped one
+    camera: Camera | None = None  # None: the bundle's own
+    allow_camera_mismatch: bool = False
+    engine: EngineConfig = EngineConfig()
+    detection: DetectionConfig = DetectionConfig()
+    ring: RingConfig = RingConfig()
+    policies: tuple[Plugin, ...] = ()
+    control: ControlConfig = ControlConfig()
+    limits: LimitsConfig = LimitsConfig()
+    record: bool = False  # keep the raw frames in the run folder
+    view: bool = False
+    out: Path

@@ -1,0 +1,1 @@
+"""From frames to localizations: windows, network, engines, detection, bundles."""

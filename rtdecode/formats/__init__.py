@@ -1,0 +1,1 @@
+"""Foreign localization files, one file for each format."""

@@ -1,0 +1,1 @@
+"""Optics and camera: what light does before a number is read."""

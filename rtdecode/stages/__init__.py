@@ -1,0 +1,1 @@
+"""Loops without walls: acquire, localize, decide, record."""

@@ -1,0 +1,1 @@
+"""What crosses a process wall: ring, log, run folder, door."""
