@@ -80,7 +80,9 @@ class Localizations:
     @classmethod
     def concatenate(cls, parts: Iterable[Localizations]) -> Localizations:
         """All parts in order, as one."""
-        return cls.from_records(np.concatenate([np.empty(0, LOCALIZATION_DTYPE)] + [p.records() for p in parts]))
+        return cls.from_records(
+            np.concatenate([np.empty(0, LOCALIZATION_DTYPE)] + [p.records() for p in parts])
+        )
 
 
 EMITTER_DTYPE = np.dtype(

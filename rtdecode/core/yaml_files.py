@@ -36,7 +36,9 @@ def parse_yaml(text: str, model: type[ModelT], origin: str) -> ModelT:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
-        raise ConfigError(f"{origin}, line {line}: not valid YAML: {getattr(error, 'problem', error)}") from error
+        raise ConfigError(
+            f"{origin}, line {line}: not valid YAML: {getattr(error, 'problem', error)}"
+        ) from error
     if not isinstance(fields, dict):
         raise ConfigError(f"{origin}: expected a mapping of keys to values, found {type(fields).__name__}")
     return validate(fields, model, origin, _line_numbers(node))
