@@ -8,13 +8,10 @@ Source: Speiser et al., Nat. Methods 18, 1082 (2021), Extended Data Fig. 1, and 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from rtdecode.core.yaml_files import StrictModel
+from rtdecode.fit.layout import NetworkConfig as NetworkConfig  # lives there so that bundles load without torch
 from rtdecode.fit.scaling import Scaling
 
 N_MAPS = 10
@@ -25,25 +22,6 @@ P_BIAS = -5.5  # about 0.4 % of pixels hold an emitter at the start
 SIGMA_BIAS = math.log(0.5 / (SIGMA_RANGE - 0.5))  # sigma starts at 0.5 px (0.5 z_max)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU}
-
-
-class NetworkConfig(StrictModel):
-    """Shape of a network. `stem` full works at camera resolution, half at 2 x 2 space-to-depth."""
-
-    features: Annotated[int, Field(ge=4, le=256)] = 48
-    stem: Literal["full", "half"] = "full"
-    activation: Literal["elu", "relu", "silu"] = "elu"
-    heads: Literal["separate", "shared"] = "separate"
-
-    @property
-    def stride(self) -> int:
-        """Frame height and width must be multiples of this."""
-        return 4 if self.stem == "full" else 8
-
-    @property
-    def feature_stride(self) -> int:
-        """Camera pixels for each pixel of the per-frame features."""
-        return 1 if self.stem == "full" else 2
 
 
 def double_conv(c_in: int, c_out: int, activation: type[nn.Module]) -> nn.Sequential:
