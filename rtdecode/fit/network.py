@@ -8,6 +8,7 @@ Source: Speiser et al., Nat. Methods 18, 1082 (2021), Extended Data Fig. 1, and 
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor, nn
 
@@ -148,9 +149,7 @@ def network_units(raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def physical_maps(raw: Tensor, scaling: Scaling) -> Tensor:
     """Raw maps (B, 10, H, W) -> p, photons, dx_px, dy_px, z_nm, their four sigmas, background in photons."""
     logit, means, sigmas, background = network_units(raw)
-    units = torch.tensor(
-        [scaling.photons_max, 1.0, 1.0, scaling.z_max_nm], dtype=raw.dtype, device=raw.device
-    )
+    units = torch.tensor([scaling.photons_max, 1.0, 1.0, scaling.z_max_nm], dtype=raw.dtype, device=raw.device)
     probability = torch.sigmoid(logit.clamp(-8.0, 8.0)).unsqueeze(-3)
     column = units.reshape(4, 1, 1)
     background_map = (background * scaling.background_max).unsqueeze(-3)
