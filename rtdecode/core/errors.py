@@ -56,7 +56,20 @@ class RingError(StreamError):
 
 
 class RingLapped(StreamError):
-    """The writer overtook this reader; the frames between are lost in the ring and must be counted."""
+    """The writer overtook this reader; the frames between are lost in the ring and must be counted.
+
+    `count` frames were lost to this reader, with camera indices from `first_index` to `last_index`;
+    `indices` lists them where the ring still knows (else None and the bounds are those around them).
+    """
+
+    def __init__(
+        self, message: str, count: int, first_index: int, last_index: int, indices: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.count = count
+        self.first_index = first_index
+        self.last_index = last_index
+        self.indices = indices
 
 
 class LogError(StreamError):

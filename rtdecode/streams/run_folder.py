@@ -1,0 +1,287 @@
+"""The run folder: one run on disk, and the meeting place of its workers, who need only its path."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from rtdecode.core.errors import RunFolderError
+from rtdecode.streams.files import locked, read_all, write_atomically
+
+_FORMAT = 1
+_BLOCK = "run"  # the top-level key of run.yaml that this file owns
+_BIRTH_TOLERANCE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths and small facts of one run."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, run_yaml_text: str) -> RunFolder:
+        """A new run with its configuration as resolved (a YAML mapping); RunFolderError when the path is taken.
+
+        This process becomes the owner; the clock anchor is taken now.
+        """
+        fields = _mapping(run_yaml_text, str(path / "run.yaml"))
+        if _BLOCK in fields:
+            raise RunFolderError(f"{path}: the configuration may not have the key '{_BLOCK}', the run writes it")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            taken = next(path.iterdir(), None)
+            if taken is not None:
+                raise RunFolderError(f"{path}: is not empty ({taken.name}); choose another --out or remove it")
+            (path / "logs").mkdir()
+            write_atomically(path / "run.yaml", run_yaml_text.rstrip("\n") + "\n" + _run_block())
+        except OSError as error:
+            raise RunFolderError(f"{path}: the run folder cannot be made: {error}") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run, live or finished; RunFolderError when it is not one."""
+        folder = cls(path)
+        block = folder.fields().get(_BLOCK)
+        if not isinstance(block, dict) or block.get("format") != _FORMAT:
+            raise RunFolderError(f"{folder.run_yaml}: not a run of this version of rtdecode (no run.format {_FORMAT})")
+        return folder
+
+    @property
+    def run_yaml(self) -> Path:
+        """Configuration as resolved, owner, clock anchor."""
+        return self.path / "run.yaml"
+
+    @property
+    def localizations(self) -> Path:
+        """`locs.bin`."""
+        return self.path / "locs.bin"
+
+    @property
+    def commits(self) -> Path:
+        """`commits.bin`."""
+        return self.path / "commits.bin"
+
+    @property
+    def events(self) -> Path:
+        """Actions, gaps, restarts, errors; one JSON object in each line."""
+        return self.path / "events.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The ledger and the figures; written at the end, so its presence says that the run is over."""
+        return self.path / "report.json"
+
+    @property
+    def picture(self) -> Path:
+        """`picture.png`."""
+        return self.path / "picture.png"
+
+    @property
+    def localizations_csv(self) -> Path:
+        """Export for other programs."""
+        return self.path / "localizations.csv"
+
+    @property
+    def truth_csv(self) -> Path:
+        """Where the source is simulated: its emitters."""
+        return self.path / "truth.csv"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the workers' text logs."""
+        return self.path / "logs"
+
+    def log_file(self, worker: str) -> Path:
+        """Where stdout and stderr of a worker go."""
+        return self.logs / f"{worker}.log"
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self.path.name
+
+    def fields(self) -> dict[str, Any]:
+        """Everything in run.yaml."""
+        try:
+            text = self.run_yaml.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"{self.path}: not a run folder: {error}") from error
+        return _mapping(text, str(self.run_yaml))
+
+    def config_fields(self) -> dict[str, Any]:
+        """run.yaml as it was given to `create`."""
+        return {key: value for key, value in self.fields().items() if key != _BLOCK}
+
+    def unix_ns(self, monotonic_ns: int) -> int:
+        """Wall-clock time of a `time.monotonic_ns` of this run (valid after the machine has restarted, too)."""
+        clock = self.fields()[_BLOCK]["clock"]
+        return int(monotonic_ns) - int(clock["monotonic_ns"]) + int(clock["unix_ns"])
+
+    @property
+    def owner_pid(self) -> int:
+        """Process that made the run."""
+        return int(self.fields()[_BLOCK]["owner"]["pid"])
+
+    @property
+    def is_running(self) -> bool:
+        """True while there is no report and the owner lives (the same process, not a later one with its number)."""
+        owner = self.fields()[_BLOCK]["owner"]
+        return not self.report.exists() and _is_alive(int(owner["pid"]), float(owner["started"]))
+
+    def ring_place(self) -> str:
+        """Name for this run's ring file, unlike any other run's."""
+        return f"rtdecode-{os.getpid()}-{time.monotonic_ns():x}.ring"
+
+    def publish_ring(self, path: Path) -> None:
+        """Tell the other workers where the ring is; after it was made."""
+        write_atomically(self.path / "ring.txt", f"{path}\n")
+
+    @property
+    def ring_path(self) -> Path | None:
+        """Where the ring is, None while it is not made."""
+        text = _read_if_there(self.path / "ring.txt")
+        return Path(text) if text else None
+
+    def publish_door(self, endpoint: str) -> None:
+        """Tell the workers where the session's door is."""
+        write_atomically(self.path / "door.txt", f"{endpoint}\n")
+
+    @property
+    def door_endpoint(self) -> str | None:
+        """Where the session's door is, None while it is not open."""
+        return _read_if_there(self.path / "door.txt") or None
+
+    def write_report(self, report: dict[str, Any]) -> None:
+        """Write report.json in one step: from now on the run is over."""
+        write_atomically(self.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
+
+    def read_report(self) -> dict[str, Any] | None:
+        """report.json, None while the run is not over."""
+        text = _read_if_there(self.report)
+        return None if not text else _json_object(text, self.report)
+
+    def append_event(self, worker: str, kind: str, frame_index: int | None = None, **fields: object) -> None:
+        """One line for events.jsonl, whole whichever process writes at the same time; RunFolderError: disk full."""
+        event = {
+            "time": datetime.now(UTC).astimezone().isoformat(timespec="milliseconds"),
+            "t_monotonic_ns": time.monotonic_ns(),
+            "worker": worker,
+            "kind": kind,
+            "frame_index": frame_index,
+            **fields,
+        }
+        line = json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n"
+        try:
+            _append_line(self.events, line)
+        except OSError as error:
+            raise RunFolderError(f"{self.events}: the event {kind!r} cannot be written: {error}") from error
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """All events so far, in the order they were written."""
+        return EventReader(self).read_new()
+
+
+class EventReader:
+    """Reads events.jsonl as it grows."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.events
+        self._at = 0  # bytes read
+
+    def read_new(self) -> list[dict[str, Any]]:
+        """Events since the last call; a line that is no JSON object (disk full) comes as kind "unreadable"."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._at += len(whole)
+        return [_event(line) for line in whole.splitlines() if line.strip()]
+
+
+def append_event(folder: Path, worker: str, kind: str, frame_index: int | None = None, **fields: object) -> None:
+    """As `RunFolder.append_event` for a worker that has only the path."""
+    RunFolder(folder).append_event(worker, kind, frame_index, **fields)
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """As `RunFolder.read_events`."""
+    return RunFolder(folder).read_events()
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """One write in append mode under a lock; a line left unfinished by a full disk is ended first."""
+    with path.open("a+b", buffering=0) as file, locked(file.fileno()):
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        if read_all(file, 1) not in (b"", b"\n"):
+            line = b"\n" + line
+        file.seek(0, os.SEEK_END)
+        if file.write(line) != len(line):
+            raise OSError("disk full: the line was cut")
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {"kind": "unreadable", "line": line.decode(errors="replace")}
+
+
+def _run_block() -> str:
+    me = psutil.Process()
+    block = {
+        "format": _FORMAT,
+        "started": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        "owner": {"pid": me.pid, "started": me.create_time()},
+        "clock": {"unix_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()},
+    }
+    return "# written by the run itself\n" + yaml.safe_dump({_BLOCK: block}, sort_keys=False)
+
+
+def _is_alive(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) <= _BIRTH_TOLERANCE_S
+    except psutil.Error:
+        return False
+
+
+def _mapping(text: str, origin: str) -> dict[str, Any]:
+    try:
+        fields = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise RunFolderError(f"{origin}: not valid YAML: {error}") from error
+    if not isinstance(fields, dict):
+        raise RunFolderError(f"{origin}: expected a mapping, found {type(fields).__name__}")
+    return fields
+
+
+def _json_object(text: str, path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise RunFolderError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise RunFolderError(f"{path}: expected a JSON object, found {type(fields).__name__}")
+    return fields
+
+
+def _read_if_there(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
