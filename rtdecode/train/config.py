@@ -1,0 +1,56 @@
+"""The configuration of a training: everything that decides which weights come out, as YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rtdecode.core.camera import Camera
+from rtdecode.core.yaml_files import StrictModel
+from rtdecode.fit.layout import NetworkConfig
+from rtdecode.fit.scaling import Scaling
+from rtdecode.physics.simulate import SimulationConfig
+from rtdecode.train.loss import LossConfig
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class OptimiserConfig(StrictModel):
+    """AdamW with warm-up and a cosine to zero; the gradient's norm is cut at `clip_norm`."""
+
+    learning_rate: Positive = 1.5e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_iterations: Annotated[int, Field(ge=0)] = 300
+    clip_norm: Positive = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+
+class BatchConfig(StrictModel):
+    """One step: `clips` of `frames` consecutive frames; the inner ones are supervised."""
+
+    clips: Count = 8
+    frames: Annotated[int, Field(ge=3)] = 5
+
+
+class TrainingConfig(StrictModel):
+    """A training from nothing to a bundle. Paths are relative to the file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    description: str
+    psf: Path
+    camera: Camera
+    network: NetworkConfig
+    scaling: Scaling
+    simulation: SimulationConfig
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    batch: BatchConfig = BatchConfig()
+    iterations: Count
+    seed: int = 1
+    min_photons: Annotated[float, Field(ge=0)] = 100.0  # dimmer emitters are rendered but not asked for
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    checkpoint_every: Count = 500

@@ -1,0 +1,190 @@
+"""The training loop: simulate in one thread, step in another, checkpoint, resume to the same numbers."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from rtdecode.core.errors import TrainingError
+from rtdecode.core.yaml_files import load_yaml
+from rtdecode.fit.network import Network
+from rtdecode.physics.psf import Psf, SplinePsf
+from rtdecode.physics.simulate import simulate_clips
+from rtdecode.train.config import TrainingConfig
+from rtdecode.train.loss import loss_terms, total_loss
+from rtdecode.train.target import Batch, Targets, make_batch
+
+CHECKPOINT = "checkpoint.pt"
+REPORT_EVERY = 100
+PREFETCH = 2
+HELD_OUT = 10**9  # iteration numbers from here on seed validation clips, which no training reaches
+
+
+@dataclass
+class State:
+    """All that changes while training."""
+
+    network: Network
+    average: AveragedModel
+    optimiser: torch.optim.AdamW
+    iteration: int = 0
+
+
+def load_training(path: Path) -> TrainingConfig:
+    """Read a training configuration; the PSF's path becomes absolute."""
+    config = load_yaml(path, TrainingConfig)
+    return config.model_copy(update={"psf": (path.parent / config.psf).resolve()})
+
+
+def train(config: TrainingConfig, out: Path) -> State:
+    """Train to the end, resuming from `out` where a checkpoint of the same training stands.
+
+    Writes `checkpoint.pt` and `curve.csv` (iteration, learning rate, loss terms, seconds). Clips are seeded
+    by (seed, iteration), so a resumed training sees what an uninterrupted one would have seen.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    state = _resume(config, out) or _fresh(config)
+    psf = SplinePsf.load(config.psf)
+    validation = batch_of(config, psf, HELD_OUT)
+    started = time.monotonic()
+    sums: dict[str, float] = {}
+    for batch in _batches(config, psf, state.iteration):
+        for name, value in _step(config, state, batch).items():
+            sums[name] = sums.get(name, 0.0) + value / REPORT_EVERY
+        if state.iteration % REPORT_EVERY == 0:
+            sums["seconds"] = time.monotonic() - started
+            sums["validation"] = validate(config, state, validation)
+            _report(out, config, state, sums)
+            sums = {}
+        if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
+            _save(state, out)
+    return state
+
+
+def batch_of(config: TrainingConfig, psf: Psf, iteration: int) -> Batch:
+    """The batch of one iteration: the same for the same seed and number, whoever asks."""
+    rng = np.random.default_rng([config.seed, iteration])
+    clips = simulate_clips(psf, config.camera, config.simulation, config.batch.clips, config.batch.frames, rng)
+    return make_batch(clips, config.camera, config.scaling, config.min_photons)
+
+
+def learning_rate(config: TrainingConfig, iteration: int) -> float:
+    """Linear warm-up, then a cosine to zero at the last iteration; most of the gain comes while it falls."""
+    warmup = config.optimiser.warmup_iterations
+    if iteration < warmup:
+        return config.optimiser.learning_rate * (iteration + 1) / warmup
+    progress = (iteration - warmup) / max(1, config.iterations - warmup)
+    return config.optimiser.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def validate(config: TrainingConfig, state: State, batch: Batch) -> float:
+    """Total loss of the averaged weights on clips that training never sees."""
+    state.average.eval()
+    with torch.no_grad():
+        raw, targets = _forward(config, state.average, batch)
+        return float(total_loss(loss_terms(raw, targets, config.loss), targets, config.loss))
+
+
+def _batches(config: TrainingConfig, psf: Psf, first: int) -> Iterator[Batch]:
+    """Batches in order, simulated ahead by one thread (the kernels release the GIL)."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead: list[Future[Batch]] = []
+        for iteration in range(first, config.iterations):
+            while len(ahead) <= PREFETCH and iteration + len(ahead) < config.iterations:
+                ahead.append(pool.submit(batch_of, config, psf, iteration + len(ahead)))
+            yield ahead.pop(0).result()
+
+
+def _forward(config: TrainingConfig, network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Targets]:
+    """Raw maps (S, 10, H, W) and targets of a batch, on the training's device."""
+    device = torch.device(config.device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    with autocast:
+        raw = network(batch.frames.to(device)).flatten(0, 1)
+    moved = Targets(*(getattr(batch.targets, name).to(device) for name in Targets.__slots__))
+    return raw, moved
+
+
+def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float]:
+    """One optimiser step; returns the terms' means for the curve."""
+    state.network.train()
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(config, state.iteration)
+    raw, targets = _forward(config, state.network, batch)
+    terms = loss_terms(raw, targets, config.loss)
+    loss = total_loss(terms, targets, config.loss)
+    if not torch.isfinite(loss):
+        raise TrainingError(f"the loss is {loss.item()} at iteration {state.iteration}; lower the learning rate")
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.optimiser.clip_norm)
+    state.optimiser.step()
+    state.average.update_parameters(state.network)
+    state.iteration += 1
+    per_emitter = max(1.0, float(targets.count.sum()))
+    means = {name: float(term.detach().sum()) / per_emitter for name, term in terms.items()}
+    return {"loss": float(loss.detach()), "gradient_norm": float(norm), **means}
+
+
+def _fresh(config: TrainingConfig) -> State:
+    torch.manual_seed(config.seed)
+    network = Network(config.network).to(config.device, memory_format=torch.channels_last)
+    decay = config.optimiser.ema_decay
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.optimiser.learning_rate, weight_decay=config.optimiser.weight_decay, fused=True
+    )
+    return State(network, average, optimiser)
+
+
+def _save(state: State, out: Path) -> None:
+    """Write the checkpoint beside the old one and swap, so that a kill leaves one whole."""
+    held = {
+        "network": state.network.state_dict(),
+        "average": state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "iteration": state.iteration,
+    }
+    torch.save(held, out / (CHECKPOINT + ".new"))
+    (out / (CHECKPOINT + ".new")).replace(out / CHECKPOINT)
+
+
+def _resume(config: TrainingConfig, out: Path) -> State | None:
+    path = out / CHECKPOINT
+    if not path.exists():
+        return None
+    state = _fresh(config)
+    try:
+        held = torch.load(path, map_location=config.device, weights_only=True)
+        state.network.load_state_dict(held["network"])
+        state.average.load_state_dict(held["average"])
+        state.optimiser.load_state_dict(held["optimiser"])
+        state.iteration = int(held["iteration"])
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+        raise TrainingError(
+            f"{path}: not a checkpoint of this training ({error}); move it away or choose another --out"
+        ) from error
+    return state
+
+
+def _report(out: Path, config: TrainingConfig, state: State, sums: dict[str, float]) -> None:
+    """One line on the terminal, one row in curve.csv."""
+    row = {"iteration": state.iteration, "learning_rate": learning_rate(config, state.iteration), **sums}
+    path = out / "curve.csv"
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+    print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
