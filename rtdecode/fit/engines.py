@@ -1,0 +1,29 @@
+"""Which engine runs a bundle: exactly the one that was asked for, or an error."""
+
+from __future__ import annotations
+
+from rtdecode.core.config import EngineConfig
+from rtdecode.core.contracts import Engine
+from rtdecode.core.errors import EngineError
+from rtdecode.fit.bundle import ModelBundle
+
+
+def build(config: EngineConfig, bundle: ModelBundle) -> Engine:
+    """The engine that `config` names, for this bundle; not yet started.
+
+    No fallback: a missing library or a precision that the CPU lacks is an EngineError that says so.
+    """
+    match config.use:
+        case "openvino":
+            from rtdecode.fit.engine_openvino import OpenVinoEngine
+
+            return OpenVinoEngine(bundle.onnx_path, bundle.network, config.precision, config.threads)
+        case "onnxruntime":
+            from rtdecode.fit.engine_onnxruntime import OnnxRuntimeEngine
+
+            return OnnxRuntimeEngine(bundle.onnx_path, bundle.network, config.precision, config.threads)
+        case "torch":
+            from rtdecode.fit.engine_torch import TorchEngine
+
+            return TorchEngine(bundle, config.precision, config.threads)
+    raise EngineError(f"no engine is called {config.use!r}; known: openvino, onnxruntime, torch")
