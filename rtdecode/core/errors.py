@@ -94,3 +94,7 @@ class TrainingError(RtdecodeError):
 
 class PluginError(RtdecodeError):
     """A plug-in named by `use:` cannot be loaded or does not have the methods of its contract."""
+
+
+class ViewerError(RtdecodeError):
+    """The viewer cannot open: Qt is not installed, or there is no screen."""

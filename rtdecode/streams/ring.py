@@ -206,6 +206,11 @@ class RingReader:
         return min(1.0, self.waiting / self._header.layout.usable)
 
     @property
+    def slowest_fill(self) -> float:
+        """How full the ring is for its slowest registered reader, 0 to 1: for a reader that only watches."""
+        return self._header.fill()
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(H, W) of a frame."""
         return self._header.layout.shape
