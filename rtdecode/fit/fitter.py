@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from enum import IntFlag
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
 from rtdecode.fit.emitters import find_emitters
 from rtdecode.fit.windows import Window, Windows
+from rtdecode.streams.log import CommitFlag
 
 LARGEST_ADU = 2.0**24
 """Beyond it float32 no longer holds whole ADU, and no camera makes such values: the frame is refused."""
@@ -26,24 +26,14 @@ CONVERSION = ("baseline_adu", "e_per_adu", "qe", "em_gain", "spurious_e")
 """Fields of a camera that enter ADU -> photons, and so the graph."""
 
 
-class FitFlag(IntFlag):
-    """How a frame was fitted, as its commit record says."""
-
-    NONE = 0
-    LEFT_COPY = 1  # no left neighbour: the frame itself stood for it
-    RIGHT_COPY = 2  # no right neighbour
-    SATURATED = 4  # at least one pixel at the camera's full scale
-
-
 @dataclass(frozen=True, slots=True)
 class FittedFrame:
     """The end of one pushed frame: its fate, and its localizations if it was fitted."""
 
     info: FrameInfo
     fate: Fate  # FITTED or REJECTED
-    flags: FitFlag
+    flags: CommitFlag  # copied neighbours and saturation, or why it was rejected
     localizations: Localizations
-    reason: str = ""  # of a rejection
 
 
 class Fitter:
@@ -79,8 +69,8 @@ class Fitter:
         a frame that is not later than the last one, EngineError.
         """
         self._advance(frame.index)
-        if reason := self._fault(frame):
-            rejected = FittedFrame(frame.info, Fate.REJECTED, FitFlag.NONE, Localizations.empty(), reason)
+        if fault := self._fault(frame):
+            rejected = FittedFrame(frame.info, Fate.REJECTED, fault, Localizations.empty())
             return [*self._fitted(self._windows.gap()), rejected]
         return self._fitted(self._windows.push(self._info(frame), self._graph_adu(frame.pixels_adu)))
 
@@ -91,7 +81,7 @@ class Fitter:
     def resume(self, last_committed: Frame) -> None:
         """Before the first push after a restart: the frame of the log's last commit, which is not given again.
 
-        Only where that commit is FITTED without RIGHT_COPY; otherwise the next frame starts afresh anyway
+        Only where that commit is FITTED without RIGHT_IS_COPY; otherwise the next frame starts afresh anyway
         and nothing must be resumed. Push goes on with the frame after it.
         """
         self._advance(last_committed.index)
@@ -104,16 +94,14 @@ class Fitter:
             raise StreamError(f"frame {index} came after frame {self._last_index}; indices must rise")
         self._last_index = index
 
-    def _fault(self, frame: Frame) -> str:
-        """Why this frame cannot be fitted, empty if it can."""
-        if frame.info.flags & FrameFlag.WRONG_SIZE:
-            return "size or type differs from the run's"
+    def _fault(self, frame: Frame) -> CommitFlag:
+        """Why this frame cannot be fitted, NONE if it can."""
         pixels = frame.pixels_adu
-        if pixels.shape != self._roi.shape:
-            return f"{pixels.shape} pixels instead of {self._roi.shape}"
+        if frame.info.flags & FrameFlag.WRONG_SIZE or pixels.shape != self._roi.shape:
+            return CommitFlag.WRONG_SIZE
         if pixels.dtype.kind == "f" and not float(np.abs(pixels).max()) <= LARGEST_ADU:  # NaN fails it too
-            return "not finite, or beyond 2^24 ADU"
-        return ""
+            return CommitFlag.NOT_FINITE
+        return CommitFlag.NONE
 
     def _info(self, frame: Frame) -> FrameInfo:
         """The frame's info, flagged as saturated also where its source did not know the full scale."""
@@ -163,12 +151,8 @@ def _thresholds(bundle: DetectionThresholds, run: DetectionConfig) -> DetectionT
     return bundle.model_copy(update=asked)
 
 
-def _flags(window: Window) -> FitFlag:
-    flags = FitFlag.NONE
-    if window.left_copy:
-        flags |= FitFlag.LEFT_COPY
-    if window.right_copy:
-        flags |= FitFlag.RIGHT_COPY
-    if window.info.flags & FrameFlag.SATURATED:
-        flags |= FitFlag.SATURATED
-    return flags
+def _flags(window: Window) -> CommitFlag:
+    left = CommitFlag.LEFT_IS_COPY if window.left_copy else CommitFlag.NONE
+    right = CommitFlag.RIGHT_IS_COPY if window.right_copy else CommitFlag.NONE
+    saturated = window.info.flags & FrameFlag.SATURATED
+    return left | right | (CommitFlag.SATURATED if saturated else CommitFlag.NONE)
