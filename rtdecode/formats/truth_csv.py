@@ -29,7 +29,7 @@ def read_truth(path: Path) -> Emitters:
     """
     chunks = []
     for line, numbers in read_table(path, lambda names: [column_number(path, names, n) for n in COLUMNS]):
-        require(path, np.isfinite(numbers).all(axis=1), line, "expected finite numbers")
+        require(path, np.asarray(np.isfinite(numbers).all(axis=1)), line, "expected finite numbers")
         frame = numbers[:, 0]
         require(path, (frame >= 0) & (frame % 1 == 0), line, "frame_index must be a whole number from 0")
         chunk = np.empty(len(numbers), EMITTER_DTYPE)
