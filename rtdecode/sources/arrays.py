@@ -1,0 +1,137 @@
+"""Movies that are one block of numbers: numpy `.npy`, and Picasso's `.raw` beside its `.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from rtdecode.sources.recording import Pixels, Recording, steady_times_ns, unusable
+
+_PICASSO_KEYS = ("Frames", "Height", "Width", "Data Type")
+
+
+class NpyRecording(Recording):
+    """A `.npy` of shape (frames, rows, columns), or one frame (rows, columns); mapped, never loaded whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shape, fortran, dtype, offset = _npy_header(path)
+        self.n_frames, self.shape, self.dtype = *_movie_shape(path, shape), dtype
+        _check_length(path, offset + int(np.prod(shape)) * dtype.itemsize, exact=False)
+        order: Any = "F" if fortran else "C"
+        block = np.memmap(path, dtype, "r", offset, shape, order)
+        self._frames: NDArray[np.generic] = np.asarray(block).reshape(self.n_frames, *self.shape)  # (N, H, W)
+
+    def frame(self, position: int) -> Pixels:
+        """See Recording.frame."""
+        pixels: Pixels = self._frames[position]
+        return pixels
+
+
+class PicassoRecording(Recording):
+    """Picasso's `.raw`: frames without a header, described by the `.yaml` of the same name beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        about = _picasso_about(path.with_suffix(".yaml"))
+        self.n_frames, self.shape, self.dtype = _picasso_layout(path.with_suffix(".yaml"), about)
+        self._interval_ms = about.get("Camera.Integration Time")
+        block = (self.n_frames, *self.shape)
+        _check_length(path, int(np.prod(block)) * self.dtype.itemsize, exact=True)
+        self._frames: Pixels = np.asarray(np.memmap(path, self.dtype, "r", 0, block))  # (N, H, W)
+
+    def frame(self, position: int) -> Pixels:
+        """See Recording.frame."""
+        pixels: Pixels = self._frames[position]
+        return pixels
+
+    def times_ns(self) -> NDArray[np.int64] | None:
+        """From Picasso's `Camera.Integration Time` in ms, where the camera has stated it."""
+        stated = self._interval_ms
+        return steady_times_ns(stated / 1e3 if isinstance(stated, int | float) else None, self.n_frames)
+
+
+def _npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+    """Shape, whether in Fortran order, element type, and where the numbers begin."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+            return shape, fortran, dtype, file.tell()
+    except ValueError as error:
+        raise unusable(
+            path, f"the header of this .npy is damaged ({error})", "an array written by numpy.save", "Save it again."
+        ) from error
+
+
+def _movie_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
+    if len(shape) == 4 or (len(shape) == 3 and shape[2] in (3, 4) and shape[0] > 4):
+        raise unusable(
+            path,
+            f"an array of shape {shape}, which looks like colour or several channels",
+            "(frames, rows, columns)",
+            "Save one grey channel.",
+        )
+    if len(shape) not in (2, 3):
+        raise unusable(path, f"an array of shape {shape}", "(frames, rows, columns)", "Reshape it and save it again.")
+    if 0 in shape:
+        raise unusable(path, f"an empty array of shape {shape}", "at least one frame", "Was the recording stopped?")
+    return (shape[0] if len(shape) == 3 else 1), (shape[-2], shape[-1])
+
+
+def _check_length(path: Path, needed: int, *, exact: bool) -> None:
+    size = path.stat().st_size
+    if size < needed:
+        raise unusable(
+            path,
+            f"truncated: {size} bytes",
+            f"{needed} bytes by its header",
+            "Copy it again, or replay what is there with --last.",
+        )
+    if exact and size > needed:
+        raise unusable(
+            path,
+            f"{size} bytes",
+            f"{needed} bytes by the .yaml beside it",
+            "That .yaml belongs to another movie, or names a wrong frame count, size or data type.",
+        )
+
+
+def _picasso_about(path: Path) -> dict[str, Any]:
+    """First document of Picasso's YAML (later ones tell how localizations were made)."""
+    if not path.is_file():
+        raise unusable(
+            path,
+            "missing",
+            f"Picasso's description beside {path.with_suffix('.raw').name}",
+            f"A .raw has no header: write a .yaml of the same name with {', '.join(_PICASSO_KEYS)}.",
+        )
+    try:
+        about = next(iter(yaml.safe_load_all(path.read_text(encoding="utf-8"))), None)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise unusable(path, f"not valid YAML ({error})", "Picasso's description", "Save the movie again.") from error
+    missing = [key for key in _PICASSO_KEYS if not isinstance(about, dict) or key not in about]
+    if missing or not isinstance(about, dict):
+        raise unusable(
+            path, f"without {', '.join(missing)}", "a description by Picasso", f"Add {', '.join(_PICASSO_KEYS)}."
+        )
+    return about
+
+
+def _picasso_layout(path: Path, about: dict[str, Any]) -> tuple[int, tuple[int, int], np.dtype[np.generic]]:
+    try:
+        big = str(about.get("Byte Order", "<")) == ">"
+        dtype = np.dtype(str(about["Data Type"])).newbyteorder(">" if big else "<")
+        n, height, width = (int(about[key]) for key in ("Frames", "Height", "Width"))
+    except (TypeError, ValueError) as error:
+        raise unusable(
+            path, f"a value that cannot be read ({error})", "numbers and a type such as uint16", "Correct it."
+        ) from error
+    if min(n, height, width) <= 0:
+        raise unusable(path, f"{n} frames of {height} x {width}", "at least one frame and pixel", "Correct it.")
+    return n, (height, width), dtype

@@ -1,0 +1,157 @@
+"""A recording played as if a camera made it: at full speed, at its own pace, or at a stated rate."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr
+
+from rtdecode.core.actions import Action, Stop
+from rtdecode.core.camera import Camera
+from rtdecode.core.errors import SourceError
+from rtdecode.core.frames import FrameArray, FrameInfo, Roi
+from rtdecode.core.yaml_files import StrictModel
+from rtdecode.sources.opening import open_recording
+from rtdecode.sources.pixels import PixelConverter, Units
+from rtdecode.sources.playback import Playback
+from rtdecode.sources.recording import Recording, unusable
+
+
+@dataclass
+class _Opened:
+    recording: Recording
+    converter: PixelConverter
+    playback: Playback
+    times_ns: list[int] | None  # camera clock of each frame of the range
+    n_frames: int
+
+
+class ReplaySource(StrictModel):
+    """Frames of a movie on disk: .npy, TIFF of any kind, Picasso .raw, or a recorded run.
+
+    Example: `use: replay`, `path: movie.tif`, `pace: 100`. Floats need `units: photons` (turned into ADU by
+    `camera`) or `units: adu`. `first` and `last` bound the range [first, last) of frames; frames of a range
+    are numbered from 0 again, since a jump in numbers means lost frames. `pace` "max" gives each frame at
+    once, "recorded" uses the movie's own times, a number is frames per second; paced frames are due by the
+    clock, however slowly they are read.
+    """
+
+    path: Path
+    pace: Literal["max", "recorded"] | Annotated[float, Field(gt=0)] = "max"
+    units: Units | None = None
+    camera: Camera | None = None
+    first: Annotated[int, Field(ge=0)] = 0
+    last: Annotated[int, Field(gt=0)] | None = None
+    _opened: _Opened | None = PrivateAttr(None)
+    _made_before_close: int | None = PrivateAttr(None)
+
+    @property
+    def roi(self) -> Roi:
+        """Region of every frame; known after `open`."""
+        return self._need().recording.roi
+
+    @property
+    def dtype(self) -> str:
+        """uint16 for whole ADU, float32 for floats and photons; known after `open`."""
+        return self._need().converter.dtype
+
+    @property
+    def expected(self) -> int | None:
+        """Frames of the range; for a whole recorded run those that its camera made."""
+        opened = self._need()
+        return opened.recording.expected if self._whole(opened.recording) else opened.n_frames
+
+    @property
+    def made(self) -> int | None:
+        """Frames due by now; at full speed those that were read. Still known after `close`."""
+        return self._opened.playback.made if self._opened is not None else self._made_before_close
+
+    def open(self) -> None:
+        """Find the movie and check all that can be checked without decoding it; raises RecordingError."""
+        self.close()
+        recording = open_recording(self.path)
+        try:
+            self._opened = self._prepare(recording)
+        except BaseException:
+            recording.close()
+            raise
+
+    def start(self) -> None:
+        """Paced frames are due from here on."""
+        self._need().playback.start()
+
+    def read(self, out: FrameArray) -> FrameInfo | None:
+        """See Source.read; raises RecordingError for a frame that cannot be decoded or is out of range."""
+        opened = self._need()
+        k = opened.playback.next()
+        if k is None:
+            return None
+        position = self.first + k
+        flag = opened.converter.convert(opened.recording.frame(position), out, position)
+        opened.playback.advance()
+        index = opened.recording.index(position) - (opened.recording.index(self.first) if self.first else 0)
+        t_camera_ns = opened.times_ns[k] if opened.times_ns is not None else 0
+        return FrameInfo(index, t_camera_ns, time.monotonic_ns(), flag)
+
+    def apply(self, action: Action) -> None:
+        """Stop: frames not yet due are never given. Anything else is refused: a file has no devices."""
+        if not isinstance(action, Stop):
+            raise SourceError(f"a replay has no device to set: {action}. Only Stop can be carried out.")
+        self._need().playback.stop()
+
+    def close(self) -> None:
+        """Release the file; safe to call twice."""
+        if self._opened is None:
+            return
+        self._made_before_close = self.made
+        self._opened.recording.close()
+        self._opened = None
+
+    def _need(self) -> _Opened:
+        if self._opened is None:
+            raise SourceError(f"{self.path}: the replay is not open (call open first; after close it is over)")
+        return self._opened
+
+    def _whole(self, recording: Recording) -> bool:
+        return self.first == 0 and self.last in (None, recording.n_frames)
+
+    def _prepare(self, recording: Recording) -> _Opened:
+        last = recording.n_frames if self.last is None else self.last
+        if not self.first < last <= recording.n_frames:
+            raise unusable(
+                self.path,
+                f"{recording.n_frames} frames",
+                f"the range [{self.first}, {last}) that was asked for",
+                "Correct --first and --last (first < last <= number of frames).",
+            )
+        n_frames = last - self.first
+        stored = recording.dtype
+        converter = PixelConverter(self.path, stored, self.units or recording.units, self.camera)
+        for position in {self.first, (self.first + last) // 2, last - 1}:
+            converter.check(recording.frame(position), position)
+        times = self._times(recording, last)
+        return _Opened(recording, converter, self._playback(n_frames, times), times, n_frames)
+
+    def _times(self, recording: Recording, last: int) -> list[int] | None:
+        """Camera times of the range, where they cost nothing or are asked for."""
+        if self.pace != "recorded" and not recording.times_are_at_hand:
+            return None
+        times = recording.times_ns()
+        if times is None and self.pace == "recorded":
+            raise unusable(
+                self.path,
+                "neither times nor a frame interval",
+                "one of them for the pace 'recorded'",
+                "Give frames per second instead, e.g. --pace 100, or --pace max.",
+            )
+        return None if times is None else [int(t) for t in times[self.first : last]]
+
+    def _playback(self, n_frames: int, times: list[int] | None) -> Playback:
+        if self.pace == "max":
+            return Playback(n_frames, None)
+        if self.pace == "recorded" and times is not None:
+            return Playback.at_times(times)
+        return Playback.steady(n_frames, float(self.pace))
