@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from rtdecode.core.errors import CalibrationError
 from rtdecode.physics.psf import SplinePsf
 
 F8 = NDArray[np.float64]
+MAX_MOVE_PX = 3.0  # a bead's brightest pixel is not further from its centre
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,11 @@ def find_beads(volume: F8, settings: CalibrationSettings) -> list[tuple[int, int
     ]
     if not inside:
         raise CalibrationError(f"no bead found with its whole {settings.roi_px} px ROI inside the frame")
-    return sorted(inside, key=lambda spot: -smooth[spot])
+    kept: list[tuple[int, int]] = []
+    for spot in sorted(inside, key=lambda spot: -smooth[spot]):  # a flat top has several equal maxima
+        if all(np.hypot(spot[0] - r, spot[1] - c) >= settings.min_distance_px for r, c in kept):
+            kept.append(spot)
+    return kept
 
 
 def _background(volume: F8, spots: list[tuple[int, int]], roi_px: int) -> F8:
@@ -132,11 +138,11 @@ def _align(crops: F8, settings: CalibrationSettings) -> tuple[F8, F8, F8]:
     moves = np.zeros((len(crops), 4))
     moves[:, 3] = crops.sum((1, 2, 3)) / crops.sum((1, 2, 3)).mean()
     for _ in range(settings.rounds):
-        average = _average(soft, moves)
+        average = _average(soft, moves, np.median)  # so that a few odd beads cannot pull the others
         moves = np.array([_move_onto(average, crop, start) for crop, start in zip(soft, moves, strict=True)])
-        moves[:, :3] -= moves[:, :3].mean(0)  # the average stays where the beads are on average
-        moves[:, 3] /= moves[:, 3].mean()
-    average = _average(crops, moves)
+        moves[:, :3] -= np.median(moves[:, :3], axis=0)  # the average stays where the beads are
+        moves[:, 3] /= np.median(moves[:, 3])
+    average = _average(crops, moves, np.median)
     core = _core(average.shape)
     moved = [
         shift(crop, move[:3], order=3, mode="nearest")[core].ravel() for crop, move in zip(crops, moves, strict=True)
@@ -144,10 +150,10 @@ def _align(crops: F8, settings: CalibrationSettings) -> tuple[F8, F8, F8]:
     return moves, average, np.array([np.corrcoef(m, average[core].ravel())[0, 1] for m in moved])
 
 
-def _average(crops: F8, moves: F8) -> F8:
-    """Mean of the crops (B, Z, N, N) after their moves, each divided by its brightness."""
+def _average(crops: F8, moves: F8, kind: Callable[..., F8] = np.mean) -> F8:
+    """Mean (or median) of the crops (B, Z, N, N) after their moves, each divided by its brightness."""
     moved = [shift(crop, m[:3], order=3, mode="nearest") / m[3] for crop, m in zip(crops, moves, strict=True)]
-    return np.asarray(np.mean(moved, axis=0))
+    return np.asarray(kind(moved, axis=0))
 
 
 def _core(shape: tuple[int, ...]) -> tuple[slice, ...]:
@@ -168,7 +174,10 @@ def _move_onto(average: F8, crop: F8, start: F8) -> F8:
             (map_coordinates(crop, at, order=3, mode="nearest", prefilter=False) / move[3] - wanted).ravel()
         )
 
-    return np.asarray(least_squares(residual, start, x_scale=(1, 0.1, 0.1, 0.1), max_nfev=15).x)
+    reach = np.array([len(average) / 4, MAX_MOVE_PX, MAX_MOVE_PX, np.inf])
+    bounds = (np.array([*-reach[:3], 1e-3]), reach)
+    inside = np.clip(start, bounds[0] + 1e-3, bounds[1] - 1e-3)
+    return np.asarray(least_squares(residual, inside, bounds=bounds, x_scale=(1, 0.1, 0.1, 0.1), max_nfev=15).x)
 
 
 def _centred(average: F8, settings: CalibrationSettings) -> F8:

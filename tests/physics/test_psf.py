@@ -1,0 +1,99 @@
+"""PSFs evaluate, place and differentiate as they say; their files survive and refuse what is foreign."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
+
+from rtdecode.core.errors import CalibrationError
+from rtdecode.core.localizations import EMITTER_DTYPE
+from rtdecode.physics.psf import GaussianPsf, Psf, SplinePsf
+from rtdecode.physics.render import expected_frames
+
+ROI, SLICES, DZ = 21, 31, 50.0
+
+
+def astigmatic_samples() -> np.ndarray:
+    """(31, 21, 21) samples of a Gaussian that is wide in x at high z and wide in y at low z."""
+    z, y, x = np.mgrid[-15:16, -10:11, -10:11].astype(float)
+    samples = np.exp(-(x**2) / (2 * (1.6 + 0.03 * z) ** 2) - y**2 / (2 * (1.6 - 0.03 * z) ** 2))
+    return (samples / samples[15].sum()).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def spline() -> SplinePsf:
+    return SplinePsf.from_samples(astigmatic_samples(), DZ, 15, (100.0, 100.0))
+
+
+def test_samples_come_back_at_whole_pixels_and_slices(spline: SplinePsf) -> None:
+    value, *_ = spline.with_derivatives([12], [15], [-200.0], (40, 40))
+    # Two pixels inside the ROI's rim: the spline is cut there, the table's mirror is not.
+    np.testing.assert_allclose(value[0, 7:24, 4:21], astigmatic_samples()[11, 2:-2, 2:-2], atol=2e-7)
+
+
+def test_off_grid_values_equal_scipys_spline(spline: SplinePsf) -> None:
+    x, y, z = 20.3, 14.7, 123.0
+    value, *_ = spline.with_derivatives([x], [y], [z], (40, 40))
+    rows, columns = np.mgrid[8:22, 14:27]
+    at = [np.full(rows.shape, z / DZ + 15), rows - y + 10, columns - x + 10]
+    expected = map_coordinates(astigmatic_samples().astype(float), at, order=3, mode="mirror")
+    np.testing.assert_allclose(value[0, 8:22, 14:27], expected, atol=1e-7)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(12, 28), st.floats(12, 28), st.floats(-600, 600))
+def test_derivatives_equal_differences(x: float, y: float, z: float) -> None:
+    psf = SplinePsf.from_samples(astigmatic_samples(), DZ, 15, (100.0, 100.0))
+    h = np.array([0.02, 0.02, 2.0])
+    _, *derivatives = psf.with_derivatives([x], [y], [z], (40, 40))
+    for axis, derivative in enumerate(derivatives):
+        step = np.eye(3)[axis] * h
+        ahead = psf.with_derivatives(*(np.array([x, y, z]) + step)[:, None], (40, 40))[0]
+        behind = psf.with_derivatives(*(np.array([x, y, z]) - step)[:, None], (40, 40))[0]
+        difference = (ahead - behind) / (2 * h[axis])
+        inner = (slice(None), *(slice(int(v) - 6, int(v) + 7) for v in (y, x)))  # the rim's cut is not smooth
+        np.testing.assert_allclose(derivative[inner], difference[inner], atol=2e-3 * np.abs(derivative).max())
+
+
+@pytest.mark.parametrize("psf", [SplinePsf.from_samples(astigmatic_samples(), DZ, 15, (100.0, 100.0)), GaussianPsf()])
+def test_an_off_diagonal_emitter_lands_in_its_column_and_row(psf: Psf) -> None:
+    emitter = np.array([(3, 1230.0, 2570.0, 0.0, 1000.0)], EMITTER_DTYPE)
+    frames = expected_frames(psf, emitter, 2, 3, (40, 50), (100.0, 100.0))
+    rows, columns = np.indices(frames.shape[1:])
+    assert frames[0].sum() == frames[2].sum() == 0
+    assert (frames[1] * columns).sum() / frames[1].sum() == pytest.approx(12.3, abs=0.02)
+    assert (frames[1] * rows).sum() / frames[1].sum() == pytest.approx(25.7, abs=0.02)
+    assert frames[1].sum() == pytest.approx(1000, rel=0.01)
+
+
+@pytest.mark.parametrize("psf", [SplinePsf.from_samples(astigmatic_samples(), DZ, 15, (100.0, 100.0)), GaussianPsf()])
+def test_high_z_is_wide_in_x(psf: Psf) -> None:
+    high, *_ = psf.with_derivatives([20], [20], [500.0], (41, 41))
+    spread = [(high[0].sum(axis) * (np.arange(41) - 20) ** 2).sum() for axis in (0, 1)]  # along x, along y
+    assert spread[0] > 1.3 * spread[1]
+
+
+def test_emitters_beyond_the_rim_shed_light_and_far_ones_do_not(spline: SplinePsf) -> None:
+    near = np.array([(0, -300.0, 1000.0, 0.0, 1000.0)], EMITTER_DTYPE)
+    far = np.array([(0, -3000.0, 1000.0, 0.0, 1000.0)], EMITTER_DTYPE)
+    light = [expected_frames(spline, e, 0, 1, (20, 20), (100.0, 100.0)).sum() for e in (near, far)]
+    assert 1 < light[0] < 500
+    assert light[1] == 0
+
+
+def test_file_round_trip_is_exact(spline: SplinePsf, tmp_path: Path) -> None:
+    spline.save(tmp_path / "psf.safetensors")
+    again = SplinePsf.load(tmp_path / "psf.safetensors")
+    assert np.array_equal(again.coefficients, spline.coefficients)
+    assert (again.dz_nm, again.z0_index, again.px_nm) == (spline.dz_nm, spline.z0_index, spline.px_nm)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a psf", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
+def test_foreign_files_are_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "psf.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CalibrationError, match=r"psf\.safetensors"):
+        SplinePsf.load(path)
