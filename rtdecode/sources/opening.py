@@ -7,6 +7,7 @@ from pathlib import Path
 from rtdecode.core.errors import RecordingError
 from rtdecode.sources.arrays import NpyRecording, PicassoRecording
 from rtdecode.sources.recording import Recording, unusable
+from rtdecode.sources.run_recording import RunRecording, is_run_recording
 from rtdecode.sources.tiff import TiffRecording
 from rtdecode.sources.tiff_layout import TIFF_MAGIC
 
@@ -31,6 +32,12 @@ def open_recording(path: Path) -> Recording:
 
 
 def _open_folder(folder: Path) -> Recording:
+    if is_run_recording(folder):
+        return RunRecording(folder)
+    if (folder / "run.yaml").is_file():
+        raise unusable(
+            folder, "a run whose frames were not recorded", MOVIES, "Record them (record: true), or name the movie."
+        )
     return TiffRecording(folder)
 
 

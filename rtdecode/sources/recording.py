@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.errors import RecordingError
-from rtdecode.core.frames import Roi
+from rtdecode.core.frames import FrameFlag, Roi
 
 Pixels = NDArray[np.generic]  # (H, W) as stored: any integer or float type, any byte order
 
@@ -35,6 +35,10 @@ class Recording(ABC):
     def index(self, position: int) -> int:
         """The camera's own count of that frame; a recording without one counts its frames."""
         return position
+
+    def flags(self, position: int) -> int:
+        """FrameFlag bits that the recording knows of a frame; with WRONG_SIZE it has no pixels."""
+        return FrameFlag.GOOD
 
     def times_ns(self) -> NDArray[np.int64] | None:
         """(n_frames,) the camera's clock, or None where the recording has no times and no interval."""

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr
 from rtdecode.core.actions import Action, Stop
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import SourceError
-from rtdecode.core.frames import FrameArray, FrameInfo, Roi
+from rtdecode.core.frames import FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.sources.opening import open_recording
 from rtdecode.sources.pixels import PixelConverter, Units
@@ -90,7 +90,9 @@ class ReplaySource(StrictModel):
         if k is None:
             return None
         position = self.first + k
-        flag = opened.converter.convert(opened.recording.frame(position), out, position)
+        flag = opened.recording.flags(position) & FrameFlag.WRONG_SIZE
+        if not flag:
+            flag = opened.converter.convert(opened.recording.frame(position), out, position)
         opened.playback.advance()
         index = opened.recording.index(position) - (opened.recording.index(self.first) if self.first else 0)
         t_camera_ns = opened.times_ns[k] if opened.times_ns is not None else 0
@@ -127,12 +129,12 @@ class ReplaySource(StrictModel):
                 f"the range [{self.first}, {last}) that was asked for",
                 "Correct --first and --last (first < last <= number of frames).",
             )
-        n_frames = last - self.first
-        stored = recording.dtype
-        converter = PixelConverter(self.path, stored, self.units or recording.units, self.camera)
+        if recording.units is not None and self.units not in (None, recording.units):
+            raise unusable(self.path, f"frames in {recording.units}", f"{self.units}", "Leave --units out.")
+        converter = PixelConverter(self.path, recording.dtype, self.units or recording.units, self.camera)
         for position in {self.first, (self.first + last) // 2, last - 1}:
             converter.check(recording.frame(position), position)
-        times = self._times(recording, last)
+        times, n_frames = self._times(recording, last), last - self.first
         return _Opened(recording, converter, self._playback(n_frames, times), times, n_frames)
 
     def _times(self, recording: Recording, last: int) -> list[int] | None:
