@@ -11,7 +11,8 @@ import json
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -95,19 +96,21 @@ class Door:
         return messages
 
     def _answer(self, parts: list[bytes], messages: list[DoorMessage]) -> dict[str, Any]:
+        number = None  # only a worker with our key learns which of its messages was refused
         try:
             said = _parse(parts)
+            if said.get("key") != self._key:
+                raise DoorError("wrong key: this door belongs to another run")
+            number = said.get("number")
             message, answer = self._take(said)
         except DoorError as error:
             self.counts.refused += 1
-            return {"error": str(error)}
+            return {"error": str(error), "number": number}
         self.counts.accepted += 1
         messages.append(message)
         return answer
 
     def _take(self, said: dict[str, Any]) -> tuple[DoorMessage, dict[str, Any]]:
-        if said.get("key") != self._key:
-            raise DoorError("wrong key: this door belongs to another run")
         match said:
             case {
                 "worker": str(worker), "client": str(client), "number": int(number),
@@ -147,23 +150,12 @@ class Door:
             self._last_request.popitem(last=False)
 
     def _send(self, sender: bytes, answer: dict[str, Any]) -> None:
-        try:
+        with suppress(zmq.ZMQError):  # the worker is gone or does not read; it will ask again
             self._socket.send_multipart([sender, json.dumps(answer).encode()], zmq.NOBLOCK)
-        except zmq.ZMQError:
-            pass  # the worker is gone or does not read; it will ask again
 
     def close(self) -> None:
         """Close the socket; safe to call twice."""
         self._context.destroy(linger=0)
-
-
-@dataclass(slots=True)
-class _Standing:
-    """What a client repeats until the door has it."""
-
-    requests: dict[int, Action] = field(default_factory=dict)
-    next_request: int = 1
-    handed_out: set[int] = field(default_factory=set)  # orders given to the caller and not yet off the door's list
 
 
 class DoorClient:
@@ -174,16 +166,20 @@ class DoorClient:
         self._address, _, self._key = endpoint.partition("#")
         self._worker = worker
         self._client = secrets.token_hex(8)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
-        self._standing = _Standing()
+        self._requests: dict[int, Action] = {}  # repeated until accepted
+        self._next_request = 1
+        self._done: set[int] = set()  # orders carried out, told until they are off the door's list
+        self._fresh: dict[int, Action] = {}  # orders heard and not yet carried out
         self._number = 0
         self._asked_at: float | None = None  # None: no question is open
         self._heard_at = time.monotonic()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1)
         self._connect()
 
     def _connect(self) -> None:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _REFUSE_BYTES)
         try:
             self._socket.connect(self._address)
         except zmq.ZMQError as error:
@@ -196,19 +192,18 @@ class DoorClient:
         """Tell `status`, ask for `request` (repeated until accepted), return the orders that are new.
 
         Calling again says that the orders returned before were carried out. Waits up to `timeout_ms` for
-        the answer; an answer that comes later is taken by the next call. DoorError: the door refused the
-        message, or it is larger than 64 kB.
+        the answer; one that comes later is taken by a later call. DoorError: the message is larger than
+        64 kB, is not plain JSON, or was refused; the requests not yet accepted are then withdrawn.
         """
+        self._done |= self._fresh.keys()
+        self._fresh = {}
         if request is not None:
-            self._standing.requests[self._standing.next_request] = request
-            self._standing.next_request += 1
+            self._requests[self._next_request] = request
+            self._next_request += 1
+        self._listen(0)
         self._ask(status)
-        orders: list[tuple[int, Action]] = []
-        wait_ms = timeout_ms
-        while self._asked_at is not None and self._socket.poll(wait_ms):
-            orders += self._hear(self._socket.recv_multipart(zmq.NOBLOCK))
-            wait_ms = 0 if self._asked_at is None else timeout_ms
-        return orders
+        self._listen(timeout_ms)
+        return list(self._fresh.items())
 
     @property
     def silent_for_s(self) -> float:
@@ -218,75 +213,92 @@ class DoorClient:
     @property
     def unanswered(self) -> int:
         """Requests that the door has not yet accepted."""
-        return len(self._standing.requests)
+        return len(self._requests)
 
     def close(self) -> None:
         """Close the socket; what is unsent is dropped. Safe to call twice."""
         self._context.destroy(linger=0)
+
+    def _listen(self, timeout_ms: int) -> None:
+        """Take answers until the open question has its own, or the time is over."""
+        deadline = time.monotonic() + timeout_ms / 1000
+        while self._asked_at is not None:
+            left_ms = max(0, round((deadline - time.monotonic()) * 1000))
+            if not self._socket.poll(left_ms):
+                return
+            self._hear(self._socket.recv_multipart(zmq.NOBLOCK))
 
     def _ask(self, status: dict[str, Any]) -> None:
         """Send unless the last question is still open and young; an old one is given up with its connection."""
         now = time.monotonic()
         if self._asked_at is not None and now - self._asked_at < _RETRY_S:
             return
+        self._number += 1
+        data = self._message(status)
         if self._asked_at is not None:
             self._socket.close(linger=0)
             self._connect()
-        self._number += 1
-        data = self._message(status)
-        try:
+        with suppress(zmq.ZMQError):  # it counts as asked: the next try comes after _RETRY_S
             self._socket.send(data, zmq.NOBLOCK)
-        except zmq.ZMQError:
-            pass  # counts as asked: the next try comes after _RETRY_S
         self._asked_at = now
 
     def _message(self, status: dict[str, Any]) -> bytes:
-        requests = [{"id": n, "action": action_as_json(a)} for n, a in self._standing.requests.items()]
+        requests = [{"id": n, "action": action_as_json(a)} for n, a in self._requests.items()]
         message = {
-            "key": self._key,
-            "worker": self._worker,
-            "client": self._client,
-            "number": self._number,
-            "status": status,
-            "requests": requests,
-            "done": sorted(self._standing.handed_out),
-        }
+            "key": self._key, "worker": self._worker, "client": self._client, "number": self._number,
+            "status": status, "requests": requests, "done": sorted(self._done),
+        }  # fmt: skip
         try:
             data = json.dumps(message, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
-            raise DoorError(f"{self._worker}: status is not plain JSON: {error}") from error
+            raise self._withdrawn(f"is not plain JSON: {error}") from error
         if len(data) > MAX_MESSAGE_BYTES:
-            raise DoorError(f"{self._worker}: status of {len(data)} bytes, the door takes {MAX_MESSAGE_BYTES}")
+            raise self._withdrawn(f"has {len(data)} bytes, the door takes {MAX_MESSAGE_BYTES}")
         return data
 
-    def _hear(self, parts: list[bytes]) -> list[tuple[int, Action]]:
-        answer = _parse(parts)
-        if "error" in answer:
-            self._asked_at = None
-            if "wrong key" in str(answer["error"]):
-                return []  # another run's door on our port: our session is gone, and stays silent
-            raise DoorError(f"the door refused {self._worker}'s message: {answer['error']}")
-        if answer.get("number") != self._number:
-            return []
+    def _withdrawn(self, what: str) -> _MessageRefused:
+        """A fault of the caller; what caused it must not be repeated with every later message."""
+        self._requests.clear()
+        return _MessageRefused(f"{self._worker}'s message to the door {what}")
+
+    def _hear(self, parts: list[bytes]) -> None:
+        """Take one answer; what no door of ours would say is as good as silence."""
+        with suppress(KeyError, TypeError, ValueError, _NotJson):
+            answer = _parse(parts)
+            if answer["number"] != self._number:
+                return
+            if "error" in answer:
+                self._asked_at = None
+                raise self._withdrawn(f"was refused: {answer['error']}")
+            self._take(answer)
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        orders = {int(order["id"]): action_from_json(order["action"]) for order in answer["orders"]}
+        accepted = int(answer["accepted"])
         self._asked_at, self._heard_at = None, time.monotonic()
-        standing = self._standing
-        standing.requests = {n: a for n, a in standing.requests.items() if n > answer["accepted"]}
-        listed = {int(order["id"]): _action(order["action"]) for order in answer["orders"]}
-        new = [(number, action) for number, action in listed.items() if number not in standing.handed_out]
-        standing.handed_out = set(listed)
-        return new
+        self._requests = {n: action for n, action in self._requests.items() if n > accepted}
+        self._done &= orders.keys()
+        self._fresh |= {number: action for number, action in orders.items() if number not in self._done}
+
+
+class _MessageRefused(DoorError):
+    """Our own message cannot be sent or is not taken."""
+
+
+class _NotJson(DoorError):
+    """Bytes that no side of a door sends."""
 
 
 def _parse(parts: list[bytes]) -> dict[str, Any]:
     data = parts[-1] if parts else b""
     if sum(map(len, parts)) > MAX_MESSAGE_BYTES:
-        raise DoorError(f"message of {sum(map(len, parts))} bytes, at most {MAX_MESSAGE_BYTES}")
+        raise _NotJson(f"message of {sum(map(len, parts))} bytes, at most {MAX_MESSAGE_BYTES}")
     try:
         said = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise DoorError(f"not JSON: {str(error)[:200]}") from error
+        raise _NotJson(f"not JSON: {str(error)[:200]}") from error
     if not isinstance(said, dict):
-        raise DoorError("not a JSON object")
+        raise _NotJson("not a JSON object")
     return said
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -34,14 +34,15 @@ class AppendFile:
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError:
-            self.cut(self.size)
+            with suppress(OSError):  # it is the disk's own error that the caller needs
+                self.cut(self.size)
             raise
         self.size += memoryview(data).nbytes
 
     def cut(self, size: int) -> None:
         """Drop everything from byte `size` on."""
-        self._file.truncate(size)
         self.size = size
+        self._file.truncate(size)
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` bytes from `offset`."""

@@ -6,8 +6,8 @@ writer therefore needs no other knowledge than the two files.
 
 from __future__ import annotations
 
-import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,8 +113,9 @@ class LogWriter:
             self._localizations.append(records)
             self._commits.append(commits)
         except OSError as error:
+            with suppress(OSError):  # what cannot be cut now is cut by the next `open`
+                self._localizations.cut(before)
             message = f"{self._localizations.path.parent}: the log cannot grow: {error.strerror}; "
-            self._localizations.cut(before)
             raise LogError(message + f"the {self.frames} frames committed so far are safe") from error
 
     def _check(self, commits: Commits, localizations: Localizations) -> None:
@@ -179,15 +180,15 @@ class LogReader:
         return reader
 
     def read_new(self, max_frames: int = 65536, max_localizations: int = 262144) -> tuple[Commits, Localizations]:
-        """The next committed frames, none when nothing is new; at least one frame, else no more than the limits.
+        """The next committed frames, none when nothing is new; no more than the limits, but at least one.
 
-        LogError names file and record when a committed byte is not what was written.
+        LogError names file and record when a committed byte is not what was written; what stands before it
+        is delivered first.
         """
         commits = self._new_commits(max_frames)
         ends = commits["end_of_localizations"]
         within = max(1, int(np.searchsorted(ends, self.localizations + max_localizations, side="right")))
-        commits = commits[:within]
-        localizations = self._localizations_of(commits)
+        commits, localizations = self._with_localizations(commits[:within])
         self.frames += len(commits)
         self.localizations += len(localizations)
         return commits, localizations
@@ -203,38 +204,38 @@ class LogReader:
         try:
             with self._commits_path.open("rb", buffering=0) as file:
                 header = read_all(file, COMMIT_BYTES)
-                if len(header) == COMMIT_BYTES:
-                    check_header(header, self._commits_path)
-                size = file.seek(0, os.SEEK_END)
-                if size < (self.frames + 1) * COMMIT_BYTES and self.frames:
-                    raise LogError(f"{self._commits_path}: became shorter than what was read from it; was it replaced?")
                 file.seek((self.frames + 1) * COMMIT_BYTES)
                 data = read_all(file, max_frames * COMMIT_BYTES)
         except FileNotFoundError:
             return np.empty(0, COMMIT_DTYPE)
-        commits = np.frombuffer(data[: len(data) // COMMIT_BYTES * COMMIT_BYTES], COMMIT_DTYPE)
-        return self._sound(commits)
+        if len(header) == COMMIT_BYTES:
+            check_header(header, self._commits_path)
+        return self._sound(np.frombuffer(data[: len(data) // COMMIT_BYTES * COMMIT_BYTES], COMMIT_DTYPE))
 
     def _sound(self, commits: Commits) -> Commits:
-        """Without a tail of zeros (a power failure, or a file that grew before its bytes came)."""
-        bad = bad_records(commits)
-        if not len(bad):
-            return commits
-        if not any(commits[bad[0] :].tobytes()):
-            return commits[: bad[0]]
-        raise damaged(self._commits_path, self.frames + int(bad[0]), "unknown", "its checksum is wrong")
+        """Up to the first damaged record, or a tail of zeros (power failure; a file that grew before its bytes)."""
+        bad = bad_records(commits, self.localizations)
+        if len(bad) and bad[0] == 0 and any(commits.tobytes()):
+            raise damaged(self._commits_path, self.frames, "its checksum or count is wrong")
+        return commits[: bad[0]] if len(bad) else commits
 
-    def _localizations_of(self, commits: Commits) -> Localizations:
-        count = int(commits["end_of_localizations"][-1]) - self.localizations if len(commits) else 0
+    def _with_localizations(self, commits: Commits) -> tuple[Commits, Localizations]:
+        """Up to the first frame whose localizations are damaged, which is an error when it is the first."""
+        count = int(commits["n_localizations"].sum())
         if not count:
-            return Localizations.empty()
-        with self._localizations_path.open("rb", buffering=0) as file:
-            file.seek(self.localizations * LOCALIZATION_BYTES)
-            data = read_all(file, count * LOCALIZATION_BYTES)
+            return commits, Localizations.empty()
+        try:
+            with self._localizations_path.open("rb", buffering=0) as file:
+                file.seek(self.localizations * LOCALIZATION_BYTES)
+                data = read_all(file, count * LOCALIZATION_BYTES)
+        except FileNotFoundError:
+            data = b""
         bad = bad_localizations(commits, data)
-        if len(bad):
-            raise _bad_localizations(self._localizations_path, commits, int(bad[0]))
-        return Localizations.from_records(np.frombuffer(data, LOCALIZATION_DTYPE))
+        if len(bad) and bad[0] == 0:
+            raise _bad_localizations(self._localizations_path, commits[0])
+        commits = commits[: bad[0]] if len(bad) else commits
+        whole = int(commits["n_localizations"].sum())
+        return commits, Localizations.from_records(np.frombuffer(data, LOCALIZATION_DTYPE, whole))
 
 
 def _commits_at(file: AppendFile, first: int, count: int) -> Commits:
@@ -262,16 +263,16 @@ def _recover(localizations: AppendFile, commits: AppendFile) -> Recovered:
 def _whole_frames(localizations: AppendFile, commits: AppendFile) -> int:
     """How many frames from the start are whole; LogError for damage that no crash makes."""
     records = _commits_at(commits, 0, commits.size // COMMIT_BYTES - 1)
-    bad = bad_records(records)
+    bad = bad_records(records, 0)
     if len(bad) and any(records[bad[0] :].tobytes()):
-        raise damaged(commits.path, int(bad[0]), "unknown", "its checksum is wrong")
+        raise damaged(commits.path, int(bad[0]), "its checksum or count is wrong")
     records = records[: bad[0]] if len(bad) else records
     whole = localizations.size // LOCALIZATION_BYTES
     records = records[: int(np.searchsorted(records["end_of_localizations"], whole, side="right"))]
-    return len(records) - _torn_at_end(localizations, commits.path, records)
+    return len(records) - _torn_at_end(localizations, records)
 
 
-def _torn_at_end(localizations: AppendFile, commits_path: Path, records: Commits) -> int:
+def _torn_at_end(localizations: AppendFile, records: Commits) -> int:
     """Frames at the end whose localizations are zeros (power failure); LogError for other damage to them."""
     tail = records[-_TAIL_FRAMES:]
     if not len(tail):
@@ -281,11 +282,11 @@ def _torn_at_end(localizations: AppendFile, commits_path: Path, records: Commits
     data = localizations.read(start * LOCALIZATION_BYTES, (stop - start) * LOCALIZATION_BYTES)
     bad = bad_localizations(tail, data)
     if len(bad) and any(data[-LOCALIZATION_BYTES:]):
-        raise _bad_localizations(localizations.path, tail, int(bad[0]))
+        raise _bad_localizations(localizations.path, tail[bad[0]])
     return len(tail) - int(bad[0]) if len(bad) else 0
 
 
-def _bad_localizations(path: Path, commits: Commits, bad: int) -> LogError:
-    first = int(commits["end_of_localizations"][bad] - commits["n_localizations"][bad])
-    count, index = int(commits["n_localizations"][bad]), int(commits["frame_index"][bad])
-    return damaged(path, first, index, f"one of its {count} localizations has changed or is missing")
+def _bad_localizations(path: Path, commit: np.void) -> LogError:
+    first = int(commit["end_of_localizations"] - commit["n_localizations"])
+    what = f"one of the {commit['n_localizations']} localizations of frame {commit['frame_index']} changed or is gone"
+    return damaged(path, first, what)

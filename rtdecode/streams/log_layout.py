@@ -81,9 +81,11 @@ def seal(commits: Commits, localizations: bytes) -> None:
     commits["crc32"] = _crc_of_records(commits)
 
 
-def bad_records(commits: Commits) -> NDArray[np.intp]:
-    """Numbers of the records whose checksum is wrong."""
-    return np.flatnonzero(_crc_of_records(commits) != commits["crc32"])
+def bad_records(commits: Commits, localizations_before: int) -> NDArray[np.intp]:
+    """Numbers of the records whose checksum is wrong, or which do not go on where the one before ended."""
+    ends = np.concatenate([[localizations_before], commits["end_of_localizations"]])
+    gaps = np.diff(ends) != commits["n_localizations"]
+    return np.flatnonzero(gaps | (_crc_of_records(commits) != commits["crc32"]))
 
 
 def bad_localizations(commits: Commits, localizations: bytes) -> NDArray[np.intp]:
@@ -98,11 +100,11 @@ def check_header(data: bytes, path: Path) -> None:
         raise LogError(f"{path}: not a commit log of this version of rtdecode (its first 64 bytes differ)")
 
 
-def damaged(path: Path, record: int, first_index: object, what: str) -> LogError:
+def damaged(path: Path, record: int, what: str) -> LogError:
     """The error for a record inside the committed part that is not what was written."""
     return LogError(
-        f"{path}: record {record} (frame {first_index}) is damaged: {what}. "
-        "What stands before it is sound; restore the file from a copy, or cut it there to keep that part"
+        f"{path}: record {record} is damaged: {what}. "
+        "The records before it are sound; restore the file from a copy, or cut it there to keep them"
     )
 
 

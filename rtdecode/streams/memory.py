@@ -11,6 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
+
 from rtdecode.core.errors import RingError
 
 _SHM = Path("/dev/shm")
@@ -90,6 +92,13 @@ def remove_memory(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def remove_abandoned(directory: Path = _SHM) -> list[Path]:
+    """Delete rings (`RunFolder.ring_place` names) whose maker is dead, as a killed session leaves them behind."""
+    names = [path for path in directory.glob("rtdecode-*.ring") if path.name.split("-")[1].isdigit()]
+    dead = [path for path in names if not psutil.pid_exists(int(path.name.split("-")[1]))]
+    return [path for path in dead if remove_memory(path)]
 
 
 def _reserve(fileno: int, size: int) -> None:

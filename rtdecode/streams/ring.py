@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtdecode.core.errors import RingError, RingLapped
 from rtdecode.core.frames import Frame, FrameArray, FrameInfo
 from rtdecode.streams.files import locked
-from rtdecode.streams.memory import SharedMemory
+from rtdecode.streams.memory import SharedMemory, remove_memory
 from rtdecode.streams.ring_layout import Header, Layout, slots_for
 
 __all__ = ["FinishedInfo", "RingReader", "RingWriter", "slots_for"]
@@ -109,7 +109,7 @@ class RingWriter:
         self._header.release()
         self._memory.close()
         if remove:
-            self.path.unlink(missing_ok=True)
+            remove_memory(self.path)
 
 
 class RingReader:

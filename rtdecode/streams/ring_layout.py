@@ -118,7 +118,10 @@ class Header:
         words = np.frombuffer(view, np.int64, _SLOTS + 1).tolist()
         if not 0 <= words[_DTYPE] < len(FRAME_DTYPES):
             raise RingError(f"{path}: the ring's header is damaged (element type {words[_DTYPE]})")
-        layout = Layout.of((words[_HEIGHT], words[_WIDTH]), FRAME_DTYPES[words[_DTYPE]], words[_SLOTS])
+        try:
+            layout = Layout.of((words[_HEIGHT], words[_WIDTH]), FRAME_DTYPES[words[_DTYPE]], words[_SLOTS])
+        except RingError as error:
+            raise RingError(f"{path}: the ring's header is damaged: {error}") from error
         if not layout.size == words[_SIZE] == len(view):
             raise RingError(f"{path}: cut short: has {len(view)} bytes, its header says {layout.size}")
         return cls(view, layout)
@@ -220,9 +223,10 @@ class Header:
         return abs(born - int(self._words[_OWNER_BORN])) <= 2
 
     def release(self) -> None:
-        """Drop the arrays so that the mapping can close; no use after it but a second `release`."""
-        for name in ("_words", "_bytes", "_history", "_slot_words", "_pixels"):
-            self.__dict__.pop(name, None)
+        """Let go of the mapping so that it can close; the header's facts stay readable as they were last."""
+        self._words, self._bytes = self._words.copy(), self._bytes.copy()
+        self._history = np.empty(0, np.int64)
+        self._slot_words, self._pixels = np.empty((0, _SLOT_WORDS), np.int64), np.empty((0, 0, 0), np.uint16)
 
     # readers
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import yaml
 
@@ -162,8 +164,8 @@ class RunFolder:
         return _read_if_there(self.path / "door.txt") or None
 
     def write_report(self, report: dict[str, Any]) -> None:
-        """Write report.json in one step: from now on the run is over."""
-        write_atomically(self.report, json.dumps(report, indent=2, allow_nan=False) + "\n")
+        """Write report.json in one step: from now on the run is over. What is not finite becomes null."""
+        write_atomically(self.report, json.dumps(_plain(report), indent=2) + "\n")
 
     def read_report(self) -> dict[str, Any] | None:
         """report.json, None while the run is not over."""
@@ -180,7 +182,7 @@ class RunFolder:
             "frame_index": frame_index,
             **fields,
         }
-        line = json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n"
+        line = json.dumps(_plain(event), ensure_ascii=False).encode() + b"\n"
         try:
             _append_line(self.events, line)
         except OSError as error:
@@ -239,6 +241,22 @@ def _event(line: bytes) -> dict[str, Any]:
     except ValueError:
         event = None
     return event if isinstance(event, dict) else {"kind": "unreadable", "line": line.decode(errors="replace")}
+
+
+def _plain(value: object) -> object:
+    """As JSON has it: numpy numbers unwrapped, NaN and infinity as null, paths and the like as text."""
+    match value:
+        case dict():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case np.generic() | np.ndarray():
+            return _plain(value.tolist())
+        case float() if not math.isfinite(value):
+            return None
+        case None | bool() | int() | float() | str():
+            return value
+    return str(value)
 
 
 def _run_block() -> str:
