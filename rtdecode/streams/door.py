@@ -202,7 +202,8 @@ class DoorClient:
             self._next_request += 1
         self._listen(0)
         self._ask(status)
-        self._listen(timeout_ms)
+        if not self._fresh:
+            self._listen(timeout_ms)
         return list(self._fresh.items())
 
     @property

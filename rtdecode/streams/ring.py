@@ -100,6 +100,11 @@ class RingWriter:
         return self.last_index + 1 - self.received
 
     @property
+    def readers(self) -> tuple[str, ...]:
+        """Names of the registered readers."""
+        return self._header.names()
+
+    @property
     def fill(self) -> float:
         """How full the ring is for its slowest registered reader, 0 to 1; 0 without readers."""
         return self._header.fill()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ _REASON_BYTES = 1024
 
 # Words (int64) of the header. Each is written by one side only, save the reader table (under the file's lock).
 _MAGIC, _SIZE, _HEIGHT, _WIDTH, _DTYPE, _SLOTS, _OWNER, _OWNER_BORN = range(8)
-_RECEIVED, _FIRST, _LAST, _FINISHED, _EXPECTED, _REASON_LENGTH = range(8, 14)
+_RECEIVED, _FIRST, _LAST, _FINISHED, _EXPECTED, _REASON_LENGTH, _CHECK = range(8, 15)
 _TABLE = 64  # word at which the reader table starts: used, cursor, then 5 words of name, 1 spare
 _ENTRY_WORDS = 8
 _REASON = 1024  # byte at which the reason's text starts
@@ -107,6 +108,7 @@ class Header:
             layout.size, *layout.shape, FRAME_DTYPES.index(layout.dtype), layout.slots,
             os.getpid(), int(psutil.Process().create_time()),
         ]  # fmt: skip
+        header._words[_CHECK] = zlib.crc32(header._words[_SIZE : _OWNER_BORN + 1].tobytes())
         header._words[_RECEIVED], header._words[_FIRST], header._words[_LAST] = 0, -1, -1
         return header
 
@@ -115,16 +117,13 @@ class Header:
         """An existing ring; RingError when it is not one or was cut short."""
         if len(view) < _HEADER_BYTES or np.frombuffer(view, np.int64, 1)[0] != MAGIC:
             raise RingError(f"{path}: not a ring of this version of rtdecode, or not yet ready")
-        words = np.frombuffer(view, np.int64, _SLOTS + 1).tolist()
-        if not 0 <= words[_DTYPE] < len(FRAME_DTYPES):
-            raise RingError(f"{path}: the ring's header is damaged (element type {words[_DTYPE]})")
-        try:
-            layout = Layout.of((words[_HEIGHT], words[_WIDTH]), FRAME_DTYPES[words[_DTYPE]], words[_SLOTS])
-        except RingError as error:
-            raise RingError(f"{path}: the ring's header is damaged: {error}") from error
-        if not layout.size == words[_SIZE] == len(view):
-            raise RingError(f"{path}: cut short: has {len(view)} bytes, its header says {layout.size}")
-        return cls(view, layout)
+        words = np.frombuffer(view, np.int64, _CHECK + 1)
+        if words[_CHECK] != zlib.crc32(words[_SIZE : _OWNER_BORN + 1].tobytes()):
+            raise RingError(f"{path}: the ring's header is damaged")
+        size, height, width, dtype, slots = words[_SIZE : _SLOTS + 1].tolist()
+        if size != len(view):
+            raise RingError(f"{path}: cut short: has {len(view)} bytes, its header says {size}")
+        return cls(view, Layout.of((height, width), FRAME_DTYPES[dtype], slots))
 
     def seal(self) -> None:
         """Last step of making a ring: now readers accept it."""
@@ -284,6 +283,11 @@ class Header:
     def _table(self) -> NDArray[np.int64]:
         """(8, 8) int64: used, cursor, name (5 words), spare."""
         return self._words[_TABLE : _TABLE + READERS * _ENTRY_WORDS].reshape(READERS, _ENTRY_WORDS)
+
+    def names(self) -> tuple[str, ...]:
+        """Of the registered readers."""
+        table = self._table()
+        return tuple(table[i, 2:7].tobytes().rstrip(b"\0").decode() for i in np.flatnonzero(table[:, 0]))
 
     def register(self, name: str) -> int:
         """Entry of `name` in the reader table, made where there is none; call under the file's lock."""

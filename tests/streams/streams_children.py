@@ -1,0 +1,180 @@
+"""Programs that the streams tests start as real processes: `python streams_children.py NAME ARGUMENTS`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rtdecode.core.actions import SetProperty, Stop
+from rtdecode.core.errors import LogError, RecordingError, RingLapped
+from rtdecode.core.frames import Frame, FrameInfo, Roi
+from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
+from rtdecode.streams.door import DoorClient
+from rtdecode.streams.log import LogWriter, make_commits
+from rtdecode.streams.recording import RecordingWriter
+from rtdecode.streams.ring import RingReader, RingWriter
+from rtdecode.streams.run_folder import RunFolder, append_event
+
+SHAPE = (48, 64)
+
+
+def pattern(index: int) -> np.ndarray:
+    """(48, 64) uint16 of which every pixel depends on the index: a mixed frame is seen at once."""
+    return (np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint32).reshape(SHAPE) * 7 + index * 31).astype(np.uint16)
+
+
+def localizations_of(index: int, count: int) -> Localizations:
+    """`count` localizations of one frame, decided by its index."""
+    records = np.zeros(count, LOCALIZATION_DTYPE)
+    records["frame_index"] = index
+    records["x_nm"] = np.arange(count) + index * 10
+    records["probability"] = 0.5
+    return Localizations.from_records(records)
+
+
+def ring_writer(path: str, slots: str, frames: str, polite: str) -> None:
+    """Publish frames 0, 1, 2 ... as fast as it goes; polite: wait for readers."""
+    writer = RingWriter.create(Path(path), SHAPE, "uint16", int(slots), ("localize",))
+    for index in range(int(frames)):
+        while polite == "polite" and not writer.wait_for_readers(1.0):
+            pass
+        writer.slot()[:] = pattern(index)
+        writer.publish(FrameInfo(index, index * 2, index * 3))
+    writer.finish(int(frames), "all there")
+    print("done", flush=True)
+    sys.stdin.read()
+
+
+def ring_reader(path: str, frames: str) -> None:
+    """Read and check `frames` frames, say so, then wait to be killed."""
+    reader = RingReader.open(Path(path), "localize")
+    for _ in range(int(frames)):
+        while (frame := reader.read()) is None:
+            time.sleep(0.0005)
+        assert np.array_equal(frame.pixels_adu, pattern(frame.index))
+    print(frame.index, flush=True)
+    sys.stdin.read()
+
+
+def ring_racer(path: str, name: str) -> None:
+    """Read what can be had until the writer is through; print frames read, lost, and wrong."""
+    reader = RingReader.open(Path(path), name or None)
+    print("ready", flush=True)
+    read = lost = wrong = 0
+    last = -1
+    while not reader.drained:
+        try:
+            frame = reader.read()
+        except RingLapped as lapped:
+            lost += lapped.count
+            continue
+        if frame is not None:
+            read += 1
+            wrong += not np.array_equal(frame.pixels_adu, pattern(frame.index)) or frame.index <= last
+            wrong += frame.info.t_camera_ns != frame.index * 2
+            last = frame.index
+    print(read, lost, wrong, flush=True)
+
+
+def log_writer(folder: str, frames: str) -> None:
+    """Append frames one after another until killed (or `frames` are in)."""
+    log = LogWriter.open(Path(folder))
+    for index in range(log.frames, int(frames)):
+        count = index % 4
+        log.append(make_commits([index], n_localizations=[count]), localizations_of(index, count))
+        if index % 50 == 0:
+            print(index, flush=True)
+    log.close()
+
+
+def log_holder(folder: str) -> None:
+    """Open the log and hold it."""
+    log = LogWriter.open(Path(folder))
+    print(log.frames, flush=True)
+    sys.stdin.read()
+
+
+def limited(kind: str, folder: str, limit_bytes: str) -> None:
+    """Write a log or a recording until no file may grow beyond the limit; print the error and what was in before."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), int(limit_bytes)))
+    print(fill_log(Path(folder)) if kind == "log" else fill_recording(Path(folder)), flush=True)
+
+
+def fill_log(folder: Path) -> str:
+    """Append until an error; "frames: message"."""
+    log = LogWriter.open(folder)
+    for index in range(100000):
+        try:
+            log.append(make_commits([index], n_localizations=[3]), localizations_of(index, 3))
+        except LogError as error:
+            return f"{log.frames}: {error}"
+    return "never full"
+
+
+def fill_recording(folder: Path) -> str:
+    """As `fill_log`."""
+    writer = RecordingWriter.create(folder, Roi(0, 0, SHAPE[1], SHAPE[0]), "uint16")
+    for index in range(100000):
+        try:
+            writer.append(Frame(FrameInfo(index, 0, 0), pattern(index)))
+        except RecordingError as error:
+            return f"{writer.frames}: {error}"
+    return "never full"
+
+
+def recorder(folder: str) -> None:
+    """Record frames until killed."""
+    writer = RecordingWriter.open(Path(folder))
+    while True:
+        index = writer.frames
+        writer.append(Frame(FrameInfo(index, index, index), pattern(index)))
+        if index % 20 == 0:
+            print(index, flush=True)
+
+
+def event_writer(folder: str, name: str, count: str) -> None:
+    """Append events of very different length."""
+    for i in range(int(count)):
+        append_event(Path(folder), name, "gap", i, text="x" * (i * 37 % 3000))
+
+
+def run_owner(folder: str) -> None:
+    """Create a run and hold it."""
+    RunFolder.create(Path(folder), "model: none\n")
+    print(os.getpid(), flush=True)
+    sys.stdin.read()
+
+
+def door_worker(endpoint: str, name: str, executed: str) -> None:
+    """Carry out orders by writing them to a file, one line each, until told to stop; then acknowledge and leave."""
+    client = DoorClient(endpoint, name)
+    stopped = False
+    while True:
+        for number, action in client.exchange({"pid": os.getpid()}, timeout_ms=50):
+            with Path(executed).open("a") as file:
+                file.write(f"{number} {action}\n")
+            stopped = stopped or isinstance(action, Stop)
+        if stopped:
+            client.exchange({"leaving": True}, timeout_ms=2000)
+            return
+
+
+def door_asker(endpoint: str) -> None:
+    """Ask for two things, and leave when both were accepted."""
+    client = DoorClient(endpoint, "decide")
+    client.exchange({}, SetProperty("laser", "power", 1.5))
+    client.exchange({}, Stop("dense enough"))
+    while client.unanswered:
+        client.exchange({}, timeout_ms=50)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
