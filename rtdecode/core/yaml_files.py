@@ -36,9 +36,7 @@ def parse_yaml(text: str, model: type[ModelT], origin: str) -> ModelT:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
-        raise ConfigError(
-            f"{origin}, line {line}: not valid YAML: {getattr(error, 'problem', error)}"
-        ) from error
+        raise ConfigError(f"{origin}, line {line}: not valid YAML: {getattr(error, 'problem', error)}") from error
     if not isinstance(fields, dict):
         raise ConfigError(f"{origin}: expected a mapping of keys to values, found {type(fields).__name__}")
     return validate(fields, model, origin, _line_numbers(node))
@@ -53,6 +51,14 @@ def validate(
     except ValidationError as error:
         faults = [_sentence(fault, model, origin, lines or {}) for fault in error.errors()]
         raise ConfigError("\n".join(faults)) from error
+
+
+def key_lines(path: Path) -> dict[KeyPath, int]:
+    """Line (from 1) of every key and list item of a YAML file, for faults that are found later; empty if unreadable."""
+    try:
+        return _line_numbers(yaml.compose(_read(path), Loader=yaml.SafeLoader))
+    except (yaml.YAMLError, ConfigError):
+        return {}
 
 
 def _read(path: Path) -> str:

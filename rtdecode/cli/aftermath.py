@@ -1,0 +1,52 @@
+"""What a run leaves for people: the picture, the table for other programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from rtdecode.core.errors import RtdecodeError
+from rtdecode.formats import FORMATS
+from rtdecode.stages.build import camera_px_nm
+from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.widefield import FINAL_NAME
+from rtdecode.streams.log import LogReader
+from rtdecode.streams.run_folder import RunFolder
+from rtdecode.view.picture import write_picture
+
+
+def make_files(folder: RunFolder, *, csv: bool) -> list[Path]:
+    """Picture and, if asked, ThunderSTORM table; gives all files of the run. What fails is told, never fatal."""
+    _try("picture.png", lambda: make_picture(folder))
+    if csv:
+        _try("localizations.csv", lambda: export(folder, "thunderstorm", folder.localizations_csv))
+    return sorted(path for path in folder.path.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def make_picture(folder: RunFolder) -> None:
+    """picture.png from the log and the summed frames; nothing where no frame was fitted."""
+    widefield = folder.path / FINAL_NAME
+    if not widefield.exists():
+        return
+    commits, localizations = LogReader.open(folder.path).all()
+    n_frames = int(np.count_nonzero(commits["fate"] == 0))
+    if n_frames:
+        px_nm = camera_px_nm(RunRecord.of_run(folder))
+        total = np.load(widefield, allow_pickle=False)
+        write_picture(folder.picture, localizations, total, px_nm, n_frames=n_frames, title=folder.name)
+
+
+def export(folder: RunFolder, name: str, out: Path) -> int:
+    """Write the run's localizations in a foreign format; rows written."""
+    _, localizations = LogReader.open(folder.path).all()
+    return FORMATS[name].write(out, localizations, camera_px_nm(RunRecord.of_run(folder)))
+
+
+def _try(what: str, make: Callable[[], object]) -> None:
+    try:
+        make()
+    except (RtdecodeError, OSError) as error:
+        print(f"rtdecode: {what} could not be written: {error}", file=sys.stderr)

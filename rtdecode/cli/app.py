@@ -1,0 +1,33 @@
+"""All commands under one name, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from rtdecode.cli import files, making, runs, tools
+from rtdecode.core.errors import RtdecodeError
+
+app = typer.Typer(
+    name="rtdecode",
+    help="Real-time single-molecule localization: dense 3D emitters, three-frame context, at the camera's pace.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for group in (runs, files, making, tools):
+    group.register(app)
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of one command line; usage errors are told by typer, with status 2."""
+    try:
+        app(arguments)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except RtdecodeError as error:
+        print(f"rtdecode: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,121 @@
+"""What `rtdecode doctor` finds out; every probe may fail and says so, none needs torch, a GPU or a screen."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+from rtdecode.stages.run_record import versions
+
+_SHM = Path("/dev/shm")
+
+
+def findings() -> Iterator[tuple[str, str]]:
+    """(what, words) one after another."""
+    probes: dict[str, Callable[[], str]] = {
+        "versions": lambda: ", ".join(f"{name} {version}" for name, version in versions().items()),
+        "processor": _cpu,
+        "memory": _memory,
+        "engine openvino": _openvino,
+        "engine onnxruntime": _onnxruntime,
+        "engine torch": lambda: _package("torch", "training and the reference engine", "rtdecode[train]"),
+        "Micro-Manager": _micromanager,
+        "viewer": _viewer,
+        "GPU": _gpu,
+        "models": _models,
+        "disk here": lambda: f"{shutil.disk_usage('.').free / 1e9:.1f} GB free",
+        "shared memory": _shared_memory,
+    }
+    for name, probe in probes.items():
+        try:
+            yield name, probe()
+        except Exception as error:  # a broken installation is what doctor is for
+            yield name, f"probe failed: {error!r}"
+
+
+def _cpu() -> str:
+    model, flags = platform.processor() or platform.machine(), ""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        named = {key.strip(): value.strip() for key, value in fields.items()}
+        wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+        model = named.get("model name", model)
+        flags = "; has " + (" ".join(f for f in wanted if f in named.get("flags", "").split()) or "no AVX")
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {usable} cores usable{flags}; load {psutil.getloadavg()[0]:.1f}"
+
+
+def _memory() -> str:
+    memory = psutil.virtual_memory()
+    return f"{memory.available / 1e9:.1f} GB available of {memory.total / 1e9:.1f} GB"
+
+
+def _package(name: str, use: str, extra: str) -> str:
+    if importlib.util.find_spec(name) is None:
+        return f'not installed ({use}): pip install "{extra}"'
+    return f"installed ({use})"
+
+
+def _openvino() -> str:
+    from openvino import Core, get_version
+
+    able = Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return f"{get_version()}; fp32{' and bf16' if 'BF16' in able else ', no bf16 on this CPU'}"
+
+
+def _onnxruntime() -> str:
+    import onnxruntime
+
+    return f"{onnxruntime.__version__}; {', '.join(onnxruntime.get_available_providers())}"
+
+
+def _micromanager() -> str:
+    if importlib.util.find_spec("pymmcore_plus") is None:
+        return 'pymmcore-plus not installed (cameras and the demo): pip install "rtdecode[micromanager]"'
+    import pymmcore
+
+    core = pymmcore.CMMCore()
+    return f"{core.getVersionInfo()}, {core.getAPIVersionInfo()}"
+
+
+def _viewer() -> str:
+    from rtdecode.view.window import screen_problem
+
+    return screen_problem() or "can open here"
+
+
+def _gpu() -> str:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return "none found (nvidia-smi is not here); the CPU engines need none"
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    asked = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    return asked.stdout.strip().replace("\n", "; ") or f"nvidia-smi says: {asked.stderr.strip()[:200]}"
+
+
+def _models() -> str:
+    from rtdecode.fit.bundle import shipped_bundles
+
+    return ", ".join(sorted(shipped_bundles())) or "none shipped"
+
+
+def _shared_memory() -> str:
+    if not _SHM.is_dir():
+        return "no /dev/shm: the ring is a file in the run folder"
+    free = shutil.disk_usage(_SHM).free / 1e9
+    left = [path for path in _SHM.glob("rtdecode-*.ring") if not _owner_lives(path)]
+    words = f"{free:.1f} GB free in {_SHM}"
+    return words + (f"; left behind by killed runs, safe to delete: {' '.join(map(str, left))}" if left else "")
+
+
+def _owner_lives(ring: Path) -> bool:
+    number = ring.name.split("-")[1]
+    return not number.isdigit() or psutil.pid_exists(int(number))

@@ -1,0 +1,166 @@
+"""Commands on what is there already: view, export, evaluate, report, models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtdecode.core.errors import ConfigError, FileFormatError, RunFolderError
+
+if TYPE_CHECKING:
+    from rtdecode.core.localizations import Localizations
+    from rtdecode.physics.structures import Field
+
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
+
+
+def view(run: Run) -> None:
+    """Watch a run grow, or look at a finished one.
+
+    Example: [bold]rtdecode view runs/2026-11-23_1440_cell3[/bold]
+    """
+    from rtdecode.view.window import view as open_viewer
+
+    raise typer.Exit(open_viewer(run))
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    format: Annotated[str, typer.Option(help="thunderstorm (CSV).")] = "thunderstorm",
+) -> None:
+    """Write a run's localizations for another program.
+
+    Example: [bold]rtdecode export runs/cell3 --format thunderstorm --out cell3.csv[/bold]
+    """
+    from rtdecode.cli.aftermath import export as write
+    from rtdecode.formats import FORMATS
+    from rtdecode.streams.run_folder import RunFolder
+
+    if format not in FORMATS:
+        raise ConfigError(f"--format {format!r} is not known; formats: {', '.join(sorted(FORMATS))}")
+    rows = write(RunFolder.open(run), format, out)
+    typer.echo(f"{rows} localizations in {out}")
+
+
+def evaluate(
+    what: Annotated[Path | None, typer.Argument(help="ThunderSTORM CSV or run folder.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="CSV: frame_index,x_nm,y_nm,z_nm,photons.")] = None,
+    model: Annotated[str | None, typer.Option(help="A bundle, on freshly simulated movies.")] = None,
+    write: Annotated[bool, typer.Option(help="Keep the bundle's scores in its bundle.yaml.")] = False,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames of the movie, from 0. Default: up to the last")
+    ] = None,
+    px_nm: Annotated[float, typer.Option(help="Pixel of a CSV: ThunderSTORM counts from its corner.")] = 100.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score localizations against the truth, or a model on fresh simulations.
+
+    Example: [bold]rtdecode evaluate runs/first --truth runs/first/truth.csv --json[/bold], or
+    [bold]rtdecode evaluate --model astigmatic-light[/bold]
+    """
+    if (what is None) == (model is None):
+        raise ConfigError("evaluate needs either a CSV or run folder with --truth, or --model BUNDLE")
+    if model is not None:
+        return _evaluate_model(model, write, as_json)
+    if what is None or truth is None:
+        raise ConfigError("evaluate FILE.csv|RUN needs --truth TRUTH.csv")
+    scores = _score(what, truth, frames, px_nm)
+    typer.echo(json.dumps(scores, indent=2) if as_json else "\n".join(f"{k:22} {v}" for k, v in scores.items()))
+
+
+def report(run: Run) -> None:
+    """Print a run's summary; makes report.json where the session died before it could.
+
+    Example: [bold]rtdecode report runs/cell3[/bold]
+    """
+    from rtdecode.cli.terminal import print_summary
+    from rtdecode.session.report import close_run
+    from rtdecode.stages.outcome import Outcome
+    from rtdecode.streams.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    if folder.is_running:
+        raise RunFolderError(f"{run}: still running; end it with `rtdecode stop`, or watch it with `rtdecode view`")
+    made = folder.read_report() or close_run(folder, Outcome.failed("the session died before the end of the run"))
+    print_summary(folder, made, sorted(path for path in run.iterdir() if path.is_file()))
+
+
+def models() -> None:
+    """List the models that come with rtdecode.
+
+    Example: [bold]rtdecode models[/bold]
+    """
+    from rtdecode.fit.bundle import ModelBundle, shipped_bundles
+
+    shipped = shipped_bundles()
+    for name, folder in sorted(shipped.items()):
+        card = ModelBundle.load(str(folder)).card
+        typer.echo(f"{name}: {card.description}\n    {folder}")
+        typer.echo(f"    photons {card.ranges.photons}, background {card.ranges.background}, z {card.ranges.z_nm} nm")
+    if not shipped:
+        typer.echo("no model is shipped with this version; make one with `rtdecode train`")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (view, export, evaluate, report, models):
+        app.command()(command)
+
+
+def _evaluate_model(model: str, write: bool, as_json: bool) -> None:
+    from rtdecode.fit.bundle import ModelBundle
+    from rtdecode.train.score import evaluate_bundle, print_scores
+
+    bundle = ModelBundle.load(model)
+    scores = evaluate_bundle(bundle, report=lambda words: typer.echo(words, err=True))
+    if write:
+        bundle.write_scores(scores)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=2))
+    else:
+        print_scores(scores)
+
+
+def _score(what: Path, truth: Path, n_frames: int | None, px_nm: float) -> dict[str, Any]:
+    """Over the fitted frames of a run, or over all frames of a CSV up to the last one named."""
+    import numpy as np
+
+    from rtdecode.analysis.evaluate import Rules, score
+    from rtdecode.formats.truth_csv import read_truth
+
+    emitters = read_truth(truth)
+    found, frames, field = _run_table(what) if what.is_dir() else (_csv_table(what, px_nm), None, None)
+    if n_frames is not None:
+        frames = np.arange(n_frames)
+    elif frames is None:
+        last = max([int(part.max()) for part in (emitters["frame_index"], found.frame_index) if len(part)], default=-1)
+        frames = np.arange(last + 1)
+    return score(emitters, found, frames=frames, rules=Rules(field=field)).as_dict()
+
+
+def _csv_table(path: Path, px_nm: float) -> Localizations:
+    from rtdecode.formats.thunderstorm import read_thunderstorm
+
+    if not path.is_file():
+        raise FileFormatError(f"{path}: there is no such file or run folder")
+    return read_thunderstorm(path, (px_nm, px_nm))
+
+
+def _run_table(path: Path) -> tuple[Localizations, Any, Field | None]:
+    """Localizations, fitted frames and field of a run."""
+    from rtdecode.physics.structures import Field
+    from rtdecode.stages.build import camera_px_nm
+    from rtdecode.stages.notes import read_roi
+    from rtdecode.stages.run_record import RunRecord
+    from rtdecode.streams.log import LogReader
+    from rtdecode.streams.run_folder import RunFolder
+
+    folder = RunFolder.open(path)
+    commits, found = LogReader.open(path).all()
+    roi, px_nm = read_roi(folder), camera_px_nm(RunRecord.of_run(folder))
+    field = Field.of_shape(roi.height_px, roi.width_px, px_nm) if roi is not None else None
+    return found, commits["frame_index"][commits["fate"] == 0].astype("int64"), field

@@ -1,0 +1,161 @@
+"""Commands that make things: simulated movies, calibrated PSFs, trained models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtdecode.core.errors import ConfigError, EndOfStream
+
+if TYPE_CHECKING:
+    from rtdecode.core.contracts import Source
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder to make: movie.tif, truth.csv, camera.yaml.")],
+    frames: Annotated[int, typer.Option(min=1)] = 1000,
+    density: Annotated[float, typer.Option(min=0, help="Emitters per square micrometre and frame.")] = 1.0,
+    structure: Annotated[str, typer.Option(help="tubes or random.")] = "tubes",
+    width: Annotated[int, typer.Option(min=8, help="Pixels.")] = 64,
+    height: Annotated[int, typer.Option(min=8, help="Pixels.")] = 64,
+    background: Annotated[float, typer.Option(min=0, help="Photons per pixel.")] = 90.0,
+    seed: int = 1,
+    model: Annotated[str | None, typer.Option(help="Take this bundle's camera and PSF.")] = None,
+) -> None:
+    """Simulate a movie with known truth, to be replayed and scored.
+
+    Example: [bold]rtdecode simulate --frames 500 --density 0.5 --model astigmatic-light --out movies/a[/bold]
+    """
+    scene = {"frames": frames, "paced": False, "density_um2": density, "structure": structure, "width_px": width,
+             "height_px": height, "background": background, "seed": seed}  # fmt: skip
+    _new_folder(out)
+    source, camera_yaml = _simulated(scene, model, out / "truth.csv")
+    _write_tiff(source, out / "movie.tif")
+    (out / "camera.yaml").write_text(camera_yaml, encoding="utf-8")
+    typer.echo(f"{out / 'movie.tif'}, {out / 'truth.csv'}, {out / 'camera.yaml'}")
+
+
+def calibrate(
+    beads: Annotated[Path, typer.Argument(help="Stack of beads through focus: TIFF, .npy.")],
+    out: Annotated[Path, typer.Option(help="PSF file to write (.safetensors).")],
+    dz_nm: Annotated[float, typer.Option(min=0.1, help="Step between slices.")],
+    px_nm: Annotated[float, typer.Option(min=1, help="Pixel size in the sample.")] = 100.0,
+    focus_slice: Annotated[float | None, typer.Option(help="Slice in focus, from 0. Default: the middle one.")] = None,
+    roi_px: Annotated[int, typer.Option(min=9, help="Side of the PSF, odd.")] = 37,
+) -> None:
+    """Make a cubic spline PSF from a bead stack.
+
+    Example: [bold]rtdecode calibrate beads.tif --dz-nm 10 --px-nm 100 --out psf.safetensors[/bold]
+    """
+    from rtdecode.physics.calibrate import CalibrationSettings, calibrate
+
+    settings = CalibrationSettings((px_nm, px_nm), dz_nm, focus_slice, roi_px)
+    made = calibrate(read_stack(beads), settings)
+    made.psf.save(out)
+    used = [bead for bead in made.beads if bead.used]
+    alike = min(bead.similarity for bead in used)
+    typer.echo(f"{len(used)} of {len(made.beads)} beads used, each at least {alike:.3f} like their average")
+    typer.echo(f"{out}: {roi_px} x {roi_px} px, z {made.psf.z_range_nm[0]:.0f} to {made.psf.z_range_nm[1]:.0f} nm")
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML of the training; see configs/.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the training. Default: train_runs/<name>.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle. Default: <out>/bundle.")] = None,
+) -> None:
+    """Train a model, or go on with a training that was interrupted; makes a bundle at the end. Needs torch.
+
+    Example: [bold]rtdecode train configs/train-astigmatic-light.yaml --out train_runs/light[/bold]
+    """
+    _need_torch()
+    from rtdecode.train.finish import make_bundle
+    from rtdecode.train.loop import load_training
+    from rtdecode.train.loop import train as run_training
+
+    training = load_training(config)
+    place = out or Path("train_runs") / training.name
+    run_training(training, place)
+    made = make_bundle(training, place, bundle or place / "bundle", overwrite=True)
+    typer.echo(f"{made.folder}: now `rtdecode evaluate --model {made.folder} --write`")
+
+
+def read_stack(path: Path) -> Any:
+    """All frames (Z, H, W) of a recording as they are stored; raises RecordingError."""
+    import numpy as np
+
+    from rtdecode.sources.replay import ReplaySource
+
+    source = ReplaySource(path=path, units="adu")
+    source.open()
+    try:
+        source.start()
+        return np.stack(list(_frames(source)))
+    finally:
+        source.close()
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (simulate, calibrate, train):
+        app.command()(command)
+
+
+def _frames(source: Source) -> Any:
+    """Each frame (H, W) of a source that can wait."""
+    import numpy as np
+
+    while True:
+        pixels = np.empty(source.roi.shape, source.dtype)
+        try:
+            info = source.read(pixels)
+        except EndOfStream:
+            return
+        if info is not None:
+            yield pixels
+
+
+def _simulated(scene: dict[str, Any], model: str | None, truth: Path) -> tuple[Source, str]:
+    """The camera, closed, and its noise chain as YAML."""
+    import yaml
+
+    from rtdecode.core.config import Plugin
+    from rtdecode.core.plugins import build
+    from rtdecode.fit.bundle import ModelBundle
+    from rtdecode.sources import BUILT_IN
+    from rtdecode.sources.scene import CHALLENGE_CAMERA
+
+    bundle = ModelBundle.load(model) if model is not None else None
+    camera = bundle.camera if bundle is not None else CHALLENGE_CAMERA
+    psf = bundle.psf_path if bundle is not None and bundle.psf_path.exists() else None
+    known: dict[str, Any] = {"camera": camera, "psf": psf, "truth": truth}
+    source: Source = build(Plugin(use="simulated", **scene), BUILT_IN, "rtdecode simulate", **known)
+    return source, yaml.safe_dump(camera.model_dump(mode="json"), sort_keys=False)
+
+
+def _write_tiff(source: Source, path: Path) -> None:
+    from tifffile import TiffWriter
+
+    source.open()
+    try:
+        source.start()
+        with TiffWriter(path, bigtiff=True) as tiff:
+            for pixels in _frames(source):
+                tiff.write(pixels, contiguous=True)
+    finally:
+        source.close()
+
+
+def _new_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: a new folder cannot be made there: {error}") from error
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ConfigError('training needs torch, which is not installed here: pip install "rtdecode[train]"')

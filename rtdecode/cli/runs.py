@@ -1,0 +1,192 @@
+"""Commands that run, stop, and the hidden one that is a worker: demo, live, replay, stop, worker."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rtdecode.core.errors import ConfigError, DoorError
+
+if TYPE_CHECKING:
+    from rtdecode.core.config import RunConfig
+
+DEMO_MODEL = "astigmatic-light"
+_STOP_WAIT_S = 120.0
+
+Out = Annotated[Path | None, typer.Option(help="Run folder; must not exist. Default: runs/<date>_<time>_<name>.")]
+NoView = Annotated[bool, typer.Option("--no-view", help="Do not open the viewer.")]
+Model = Annotated[str, typer.Option(help="Folder of a bundle, or the name of a shipped one (`rtdecode models`).")]
+Engine = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
+Precision = Annotated[str, typer.Option(help="fp32, or bf16 where the CPU has it.")]
+
+
+def demo(
+    out: Out = None,
+    no_view: NoView = False,
+    model: Model = DEMO_MODEL,
+    frames: Annotated[int, typer.Option(min=3, help="Frames to acquire.")] = 6000,
+    fps: Annotated[float, typer.Option(min=1, help="Frames per second of the simulated camera.")] = 100.0,
+    density: Annotated[float, typer.Option(min=0, help="Emitters per square micrometre and frame.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the simulated sample.")] = 1,
+    engine: Engine = "openvino",
+    precision: Precision = "fp32",
+) -> None:
+    """Main job on a simulated camera behind a real Micro-Manager core: live, about a minute, with a score.
+
+    Example: [bold]rtdecode demo --no-view --out runs/first[/bold]
+    """
+    scene = {"density_um2": density, "seed": seed}
+    config = _config(
+        "demo",
+        source={"use": "mmcore", "frames": frames, "exposure_ms": 1000.0 / fps, "simulated": scene},
+        model=model,
+        engine={"use": engine, "precision": precision},
+        out=_out(out, "demo"),
+        view=not no_view,
+    )
+    _run(config, "rtdecode demo", csv=True)
+
+
+def live(
+    config: Annotated[Path, typer.Argument(help="YAML of the run; see configs/.", exists=False)],
+    out: Out = None,
+    no_view: NoView = False,
+) -> None:
+    """Acquire and localize live, as a configuration file says.
+
+    Example: [bold]rtdecode live configs/live-demo.yaml --out runs/cell3[/bold]
+    """
+    run_config = _load(config)
+    place = out or (run_config.out if run_config.out != Path() else _out(None, config.stem))
+    _run(run_config.model_copy(update={"out": place, "view": run_config.view and not no_view}), str(config))
+
+
+def replay(
+    recording: Annotated[Path, typer.Argument(help=".npy, TIFF, folder of TIFFs, Picasso .raw, or a recorded run.")],
+    model: Model = DEMO_MODEL,
+    camera: Annotated[Path | None, typer.Option(help="YAML of the recording's camera. Default: the model's.")] = None,
+    out: Out = None,
+    pace: Annotated[str, typer.Option(help="max, recorded, or frames per second.")] = "max",
+    units: Annotated[str | None, typer.Option(help="adu or photons; needed for float recordings.")] = None,
+    engine: Engine = "openvino",
+    precision: Precision = "fp32",
+    allow_camera_mismatch: Annotated[bool, typer.Option(help="Run although the cameras differ.")] = False,
+    first: Annotated[int, typer.Option(min=0, help="First frame of the recording to take.")] = 0,
+    last: Annotated[int | None, typer.Option(min=1, help="Frame before which to end.")] = None,
+    inline: Annotated[bool, typer.Option(help="All stages in one process.")] = False,
+    no_view: NoView = False,
+) -> None:
+    """Localize a recording through the very line that runs live.
+
+    Example: [bold]rtdecode replay movie.tif --model astigmatic-light --camera emccd.yaml --out runs/movie[/bold]
+    """
+    source: dict[str, Any] = {"use": "replay", "path": str(recording.resolve()), "pace": _pace(pace), "units": units}
+    config = _config(
+        "rtdecode replay",
+        source=source | {"first": first, "last": last},
+        model=model,
+        camera=_camera(camera),
+        allow_camera_mismatch=allow_camera_mismatch,
+        engine={"use": engine, "precision": precision},
+        out=_out(out, recording.stem or "replay"),
+        view=not no_view,
+    )
+    _run(config, "rtdecode replay", inline=inline)
+
+
+def stop(run: Annotated[Path, typer.Argument(help="Run folder of a running run.")]) -> None:
+    """Stop a running run: camera idle, light off, what was acquired is fitted, the report is written.
+
+    Example: [bold]rtdecode stop runs/2026-11-23_1440_cell3[/bold]
+    """
+    from rtdecode.core.actions import Stop
+    from rtdecode.streams.door import DoorClient
+    from rtdecode.streams.run_folder import RunFolder
+
+    folder = RunFolder.open(run)
+    if not folder.is_running or folder.door_endpoint is None:
+        raise DoorError(f"{run}: nothing runs here; the run is over, or its session died")
+    client = DoorClient(folder.door_endpoint, "stop")
+    client.exchange({}, Stop("rtdecode stop"), timeout_ms=1000)
+    deadline = time.monotonic() + _STOP_WAIT_S
+    while folder.is_running and time.monotonic() < deadline:
+        client.exchange({}, timeout_ms=200)
+        time.sleep(0.05)
+    client.close()
+    if folder.is_running:
+        raise DoorError(f"{run}: has not ended within {_STOP_WAIT_S:.0f} s after the stop; see {folder.logs}")
+    typer.echo(f"stopped: {run}")
+
+
+def worker(
+    name: Annotated[str, typer.Argument(help="acquire, localize, decide or record.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+) -> None:
+    """One worker of a run; started by the session."""
+    from rtdecode.stages.worker import run_worker
+
+    raise typer.Exit(run_worker(name, run))
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (demo, live, replay, stop):
+        app.command()(command)
+    app.command(hidden=True)(worker)
+
+
+def _run(config: RunConfig, origin: str, *, csv: bool = False, inline: bool = False) -> None:
+    from rtdecode import session
+    from rtdecode.cli import interrupt
+    from rtdecode.cli.aftermath import make_files
+    from rtdecode.cli.terminal import Display, print_summary
+
+    with Display(config) as display:
+        result = session.run(config, origin=origin, interrupt=interrupt, on_status=display.show, inline=inline)
+    files = make_files(result.folder, csv=csv)
+    print_summary(result.folder, result.report, files)
+    raise typer.Exit(0 if result.outcome.as_asked else 1)
+
+
+def _config(origin: str, **fields: Any) -> RunConfig:
+    from rtdecode.core.config import RunConfig
+    from rtdecode.core.yaml_files import validate
+
+    return validate(fields, RunConfig, origin)
+
+
+def _load(path: Path) -> RunConfig:
+    """A run's YAML, in which `out` may be missing; `Path()` then."""
+    from rtdecode.core.config import RunConfig
+    from rtdecode.core.yaml_files import load_yaml
+
+    class LiveFile(RunConfig):
+        """A run's configuration whose folder may be named on the command line."""
+
+        out: Path = Path()
+
+    return load_yaml(path, LiveFile)
+
+
+def _camera(path: Path | None) -> Any:
+    from rtdecode.core.camera import Camera
+    from rtdecode.core.yaml_files import load_yaml
+
+    return None if path is None else load_yaml(path, Camera)
+
+
+def _pace(text: str) -> str | float:
+    if text in ("max", "recorded"):
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ConfigError(f"--pace {text!r}: expected max, recorded, or frames per second as a number") from error
+
+
+def _out(out: Path | None, name: str) -> Path:
+    return out or Path("runs") / f"{datetime.now().astimezone():%Y-%m-%d_%H%M%S}_{name}"

@@ -1,0 +1,109 @@
+"""A run on the terminal: one line that changes in place, or a line now and then; a summary at the end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rtdecode.core.config import RunConfig
+from rtdecode.session.status import RunStatus
+from rtdecode.streams.run_folder import RunFolder
+
+_LINE_EVERY_S = 5.0  # where there is no terminal to change a line on
+_WIDTH = 110
+
+
+class Display:
+    """Shows RunStatus as it comes."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self._console = Console(stderr=False)
+        self._live = Live(console=self._console, transient=True, auto_refresh=False)
+        self._in_place = self._console.is_terminal
+        self._printed_at = 0.0
+        self._console.print(f"run folder: {config.out}", highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Display:
+        if self._in_place:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._in_place:
+            self._live.stop()
+
+    def show(self, status: RunStatus) -> None:
+        """One moment of the run."""
+        line = status_line(status)
+        if self._in_place:
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        elif time.monotonic() - self._printed_at >= _LINE_EVERY_S:
+            self._printed_at = time.monotonic()
+            print(line, flush=True)
+
+
+def status_line(status: RunStatus) -> str:
+    """One moment in one line."""
+    if status.received == 0:
+        return f"{status.elapsed_s:5.1f} s  {status.state}"
+    frames = f"{status.fitted}/{status.expected}" if status.expected else str(status.fitted)
+    rate = f"{status.fps:6.1f} fps" if status.fps else "    -- fps"
+    latency = f"{status.latency_ms:.1f} ms" if status.latency_ms is not None else "--"
+    return (
+        f"{status.elapsed_s:5.1f} s  {status.state}  frames {frames}  {rate}  lag {status.behind}  lost {status.lost}  "
+        f"localizations {status.localizations}  latency {latency}"
+    )
+
+
+def print_summary(folder: RunFolder, report: dict[str, Any], files: list[Path]) -> None:
+    """Ledger, rates, latency, score, warnings, files: what a person reads at the end."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    table = Table(title=f"{folder.name}: {report['finish']}", show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(report):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(f"files in {folder.path}:", soft_wrap=True, highlight=False)
+    console.print("  " + "  ".join(path.name for path in files), highlight=False)
+
+
+def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    frames, latency = report["frames"], report["latency_ms"]
+    rows = [("finish", ": ".join(part for part in (report["finish"], report["reason"]) if part))]
+    rows += [("frames", "  ".join(f"{name} {count}" for name, count in frames.items()))]
+    rows += [(f"  lost ({lost['reason']})", f"{lost['first']} to {lost['last']}") for lost in report["lost"][:8]]
+    rows += [("localizations", f"{report['localizations']}")]
+    rows += [("rate", f"{_number(report['rate_fps'], 1)} frames/s")]
+    rows += [("latency, arrival to log", _latency(latency))]
+    rows += [("  without the wait for the next frame", _latency(latency["without_context"]))]
+    if "score" in report:
+        rows += _score_rows(report["score"])
+    model, engine = report["model"], report["engine"]
+    rows += [("model", f"{model['name']} ({model['sha256'][:12]}), {engine['use']} {engine['precision']}")]
+    return rows + [("warning", warning) for warning in report["warnings"]]
+
+
+def _score_rows(score: dict[str, Any]) -> list[tuple[str, str]]:
+    if "error" in score:
+        return [("score", str(score["error"]))]
+    found = ", ".join(f"{name} {_number(score[name], 3)}" for name in ("jaccard", "precision", "recall"))
+    errors = f"lateral {_number(score['rmse_lateral_nm'], 1)} nm, axial {_number(score['rmse_axial_nm'], 1)} nm"
+    return [("score against truth", found), ("  RMSE", errors)]
+
+
+def _latency(figures: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {_number(figures[name], 1)} ms" for name in ("p50", "p99", "max"))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "--" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,33 @@
+"""Ctrl-C and termination as a wish that a run sees, never as an exception in the middle of something."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")  # SIGBREAK: Ctrl-Break on Windows
+
+
+class Interrupt:
+    """How often the user asked to stop, and how. In core, so that it can be installed before anything heavy loads."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.reason: str | None = None
+
+    def install(self) -> Interrupt:
+        """Take over the signals of this process; call it in the main thread, as early as possible."""
+        for name in _SIGNALS:
+            number = getattr(signal, name, None)
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                continue  # nohup: the run outlives its terminal
+            signal.signal(number, self._came)
+        return self
+
+    def ask(self, reason: str) -> None:
+        """The same from code (tests, a window's button)."""
+        self.times += 1
+        self.reason = self.reason or reason
+
+    def _came(self, number: int, _: FrameType | None) -> None:
+        self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)

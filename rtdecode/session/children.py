@@ -1,0 +1,104 @@
+"""The session's children: each worker a process of its own, watched, restarted, at the end never left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rtdecode.stages.worker import REFUSED
+from rtdecode.streams.run_folder import RunFolder
+
+End = Literal["done", "refused", "crashed"]
+SILENT_AFTER_S = 60.0  # a worker that has spoken and then says nothing for so long hangs (a driver, a GPU)
+FIRST_WORD_S = 300.0  # imports, compilation and a camera's start may take long
+_KILL_WAIT_S = 10.0
+
+
+@dataclass
+class Child:
+    """One worker process."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    started_at: float
+    heard_at: float | None = None
+    status: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 0
+    end: End | None = None
+
+    def hear(self, status: dict[str, Any]) -> None:
+        """Take what it said of itself; words of its dead predecessor are not its own."""
+        if status.get("pid") == self.process.pid:
+            self.status, self.heard_at = status, time.monotonic()
+
+    @property
+    def error(self) -> str | None:
+        """Its last words, where it ended by a fault that it could name."""
+        error = self.status.get("error")
+        return str(error) if error else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.end is None
+
+    @property
+    def hangs(self) -> bool:
+        """It lives and says nothing."""
+        now = time.monotonic()
+        if self.heard_at is None:
+            return now - self.started_at > FIRST_WORD_S
+        return now - self.heard_at > SILENT_AFTER_S
+
+    def look(self) -> bool:
+        """Whether it has ended since the last look; `end` says how."""
+        code = self.process.poll()
+        if self.end is not None or code is None:
+            return False
+        self.end = "done" if code == 0 else "refused" if code == REFUSED else "crashed"
+        return True
+
+    def kill(self) -> None:
+        """End it at once; what it held is freed by the system."""
+        if self.process.poll() is None:
+            self.process.kill()
+            try:
+                self.process.wait(_KILL_WAIT_S)
+            except subprocess.TimeoutExpired:
+                pass  # stuck in the kernel (a driver); nothing more can be done from here
+
+    def how_it_ended(self) -> str:
+        """Words for events and reports."""
+        code = self.process.returncode
+        if self.error:
+            return self.error
+        return f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+
+
+def start(name: str, folder: RunFolder, restarts: int = 0) -> Child:
+    """Start one worker; stdout and stderr go to its log file, Ctrl-C of our terminal does not reach it."""
+    with folder.log_file(name).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rtdecode", "worker", name, str(folder.path)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=_environment(), **own_group(),
+        )  # fmt: skip
+    return Child(name, process, time.monotonic(), restarts=restarts)
+
+
+def own_group() -> dict[str, Any]:
+    """Arguments of Popen for a process that the terminal's Ctrl-C does not reach. Windows: not tested."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with this very package importable also where it is run from a checkout in another directory."""
+    root = str(Path(__file__).resolve().parents[2])
+    before = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{before}" if before else root, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,27 @@
+"""Events of a run, written without ever stopping it: a full disk must not keep a camera from being closed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rtdecode.core.errors import RunFolderError
+from rtdecode.core.frames import Roi
+from rtdecode.streams.run_folder import RunFolder
+
+
+def note(folder: RunFolder, worker: str, kind: str, frame_index: int | None = None, **fields: Any) -> None:
+    """Write one event; where that fails, say so on stderr (the worker's log) and go on."""
+    try:
+        folder.append_event(worker, kind, frame_index, **fields)
+    except RunFolderError as error:
+        print(f"{worker}: {error}; it was {fields}", file=sys.stderr, flush=True)
+
+
+def read_roi(folder: RunFolder) -> Roi | None:
+    """The region of this run's frames, as acquire wrote it when the source was open; None before."""
+    names = ("x0_px", "y0_px", "width_px", "height_px", "binning")
+    for event in folder.read_events():
+        if event.get("kind") == "source":
+            return Roi(**{name: int(event[name]) for name in names})
+    return None
