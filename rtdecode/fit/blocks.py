@@ -47,7 +47,8 @@ class CpuEngine(ABC):
                 f"{self.name}: frames of {height_px} x {width_px} px cannot enter this network, "
                 f"whose sides must be multiples of {stride}; pad them first"
             )
-        self._compile(height_px, width_px)
+        if self._frame_shape != (height_px, width_px):
+            self._compile(height_px, width_px)
         self._frame_shape = (height_px, width_px)
 
     def infer(self, frames_adu: Array, features: Array) -> tuple[Array, Array]:

@@ -187,7 +187,7 @@ def save_bundle(folder: Path, card: BundleCard, contents: Mapping[str, bytes], o
     if folder.exists() and not (overwrite and (folder / CARD).is_file()):
         raise BundleError(f"{folder} exists already; choose another folder, or overwrite a bundle on purpose")
     hashes = {name: hashlib.sha256(contents[name]).hexdigest() for name in sorted(contents)}
-    sealed = _seal(card.model_copy(update={"files": hashes, "scores": _plain(card.scores)}))
+    sealed = _seal(card.model_copy(update={"files": hashes, "scores": _plain(card.scores), "psf": _plain(card.psf)}))
     try:
         _write_folder(folder, {**contents, CARD: _card_text(sealed).encode()})
     except OSError as error:

@@ -42,22 +42,21 @@ def _scan(maps: F4, peak: np.float32, accept: np.float32, split: np.float32, px_
     """(10, N) columns. float32 thresholds, so that they compare with p as the reference's do."""
     p = maps[0]  # (H, W)
     height, width = p.shape
+    hits = np.empty(height * width, np.int64)
     n = 0
     for i in range(height):
         for j in range(width):
             if _is_candidate(p, i, j, peak, split) and _cross_sum(p, i, j) >= accept:
+                hits[n] = i * width + j
                 n += 1
-    out = np.empty((N_COLUMNS, n), np.float32)  # counted first: a full-size buffer would cost 40 bytes a pixel
-    k = 0
-    for i in range(height):
-        for j in range(width):
-            if k < n and _is_candidate(p, i, j, peak, split) and _cross_sum(p, i, j) >= accept:
-                _write(maps, i, j, px_x_nm, px_y_nm, out[:, k])
-                k += 1
+    out = np.empty((N_COLUMNS, n), np.float32)
+    for k in range(n):
+        _write(maps, hits[k] // width, hits[k] % width, px_x_nm, px_y_nm, out[:, k])
     return out
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+# No inline="always" on these: numba then inlines before LLVM sees it, and the scan takes 100 us instead of 6.
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _is_candidate(p: F4, i: int, j: int, peak: np.float32, split: np.float32) -> bool:
     """A 3x3 maximum above `peak`, or any pixel above `split`: so two emitters may sit in adjacent pixels."""
     here = p[i, j]
@@ -72,7 +71,7 @@ def _is_candidate(p: F4, i: int, j: int, peak: np.float32, split: np.float32) ->
     return True
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _cross_sum(p: F4, i: int, j: int) -> np.float32:
     """p here and at the four sides, zero beyond the frame, at most 1; diagonals do not count."""
     total = p[i, j]
@@ -87,7 +86,7 @@ def _cross_sum(p: F4, i: int, j: int) -> np.float32:
     return min(total, np.float32(1.0))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _write(maps: F4, i: int, j: int, px_x_nm: float, px_y_nm: float, out: F4) -> None:
     """One localization; x runs along columns and y along rows, (0, 0) nm is the centre of the first pixel."""
     out[0] = (j + maps[2, i, j]) * px_x_nm

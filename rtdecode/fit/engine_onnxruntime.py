@@ -13,7 +13,11 @@ from rtdecode.fit.layout import NetworkConfig
 
 
 class OnnxRuntimeEngine(CpuEngine):
-    """Runs the bundle's ONNX graph in fp32."""
+    """Runs the bundle's ONNX graph in fp32.
+
+    Same bytes over blocks and repeats, but not for another number of threads (measured, 1.32): a run and its
+    restarts must keep theirs, which they do when it comes from the run's configuration and machine.
+    """
 
     name = "onnxruntime"
 

@@ -1,0 +1,20 @@
+"""Two small bundles with random weights, made once for the session."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_model import export_tiny
+
+from rtdecode.fit.bundle import ModelBundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """Half-resolution stem: frames are padded to multiples of 8."""
+    return export_tiny(tmp_path_factory.mktemp("bundles") / "tiny", "half")
+
+
+@pytest.fixture(scope="session")
+def full_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """DECODE's full-resolution stem: frames are padded to multiples of 4."""
+    return export_tiny(tmp_path_factory.mktemp("bundles") / "full", "full")
