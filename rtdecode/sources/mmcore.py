@@ -89,6 +89,11 @@ class MMCoreSource(StrictModel):
             return self._made
         return self._count.last + 1 + int(connection.core.getRemainingImageCount()) - self._skipped
 
+    @property
+    def nominal_fps(self) -> float | None:
+        """One frame for each exposure; cameras may be slower, never faster."""
+        return 1000.0 / self.exposure_ms
+
     def open(self) -> None:
         """Load and set everything, check that frames will be grey and of 8 or 16 bits; raises SourceError."""
         self.close()

@@ -69,6 +69,16 @@ class ReplaySource(StrictModel):
         """Frames due by now; at full speed those that were read. Still known after `close`."""
         return self._opened.playback.made if self._opened is not None else self._made_before_close
 
+    @property
+    def can_wait(self) -> bool:
+        """A file waits for whoever reads it: a frame read late is still there."""
+        return True
+
+    @property
+    def nominal_fps(self) -> float | None:
+        """The pace, where it is a number."""
+        return self.pace if isinstance(self.pace, float) else None
+
     def open(self) -> None:
         """Find the movie and check all that can be checked without decoding it; raises RecordingError."""
         self.close()

@@ -54,6 +54,16 @@ class SimulatedCamera(SimulatedScene):
         """Frames due by now (unpaced: read so far); still known after `close`."""
         return self._playback.made if self._playback is not None else None
 
+    @property
+    def can_wait(self) -> bool:
+        """Unpaced frames are made when they are asked for; a paced camera is treated as a live one."""
+        return not self.paced
+
+    @property
+    def nominal_fps(self) -> float | None:
+        """`fps`, where it is kept."""
+        return self.fps if self.paced else None
+
     def open(self) -> None:
         """Place molecules, let them blink, compile by making one frame; raises CalibrationError for a bad PSF file."""
         self.close()

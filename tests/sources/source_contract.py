@@ -72,6 +72,13 @@ class SourceContract:
         assert source.dtype == self.dtype and source.dtype in FRAME_DTYPES
         assert source.expected == self.n_frames
 
+    def test_what_the_acquire_stage_asks_for(self, source: Source) -> None:
+        """Both are optional in the contract: whether a source waits for its reader, and its rate if it has one."""
+        source.open()
+        assert getattr(source, "can_wait", False) in (True, False)
+        fps = getattr(source, "nominal_fps", None)
+        assert fps is None or fps > 0
+
     def test_nothing_comes_before_start(self, source: Source) -> None:
         source.open()
         assert source.read(slot_for(source)) is None
