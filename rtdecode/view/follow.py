@@ -55,7 +55,7 @@ class Follower:
         self._tally = Tally()
         self._recent = Localizations.empty()
         self._source: dict[str, Any] = {}
-        self._config: dict[str, Any] | None = None
+        self._config: dict[str, Any] = {}
         self._state: State = "waiting"
         self._finish = ""
         self._looked_at = -np.inf
@@ -164,18 +164,22 @@ class Follower:
             return None  # gone, or not whole yet; looked for again
 
     def _camera_fields(self) -> dict[str, Any]:
-        if self._config is None:
+        camera = self._run_fields().get("camera")
+        return camera if isinstance(camera, dict) else {}
+
+    def _run_fields(self) -> dict[str, Any]:
+        """run.yaml, read once."""
+        if not self._config:
             try:
                 self._config = self.folder.fields()
             except RunFolderError:
                 return {}
-        camera = self._config.get("camera")
-        return camera if isinstance(camera, dict) else {}
+        return self._config
 
     def _source_waits(self) -> bool:
         if "can_wait" in self._source:
             return bool(self._source["can_wait"])
-        source = (self._config or {}).get("source")
+        source = self._run_fields().get("source")
         return isinstance(source, dict) and source.get("use") == "replay"
 
     def _remember(self, localizations: Localizations) -> None:

@@ -103,7 +103,7 @@ class ImagePane:
     @property
     def most_px(self) -> int:
         """Physical pixels of the screen along the image's longer side."""
-        longer = max(self.box.width(), self.box.height()) * self.widget.devicePixelRatioF()
+        longer: float = max(self.box.width(), self.box.height()) * self.widget.devicePixelRatioF()
         return max(1, math.ceil(longer))
 
     @property

@@ -29,7 +29,7 @@ QPushButton:checked { background: #2b4a6f; border-color: #4b7fb8; }
 QPushButton#stop:enabled { background: #7d2327; border-color: #b53a40; }
 QPushButton#stop[armed="true"] { background: #e5484d; font-weight: 600; }
 QProgressBar { background: #262a31; border: 1px solid #3a3f49; border-radius: 3px; text-align: center; height: 16px; }
-QDoubleSpinBox { background: #262a31; border: 1px solid #3a3f49; border-radius: 3px; padding: 3px 6px; }
+QDoubleSpinBox { background: #262a31; min-width: 58px; }
 QCheckBox::indicator { width: 13px; height: 13px; background: #262a31; border: 1px solid #5c626e; border-radius: 3px; }
 QCheckBox::indicator:checked { background: #6cb4ff; border-color: #6cb4ff; }
 """
