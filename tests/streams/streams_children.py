@@ -101,10 +101,7 @@ def log_holder(folder: str) -> None:
 
 def limited(kind: str, folder: str, limit_bytes: str) -> None:
     """Write a log or a recording until no file may grow beyond the limit; print the error and what was in before."""
-    import resource
-
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), int(limit_bytes)))
+    _limit_files(int(limit_bytes))
     print(fill_log(Path(folder)) if kind == "log" else fill_recording(Path(folder)), flush=True)
 
 
@@ -128,6 +125,49 @@ def fill_recording(folder: Path) -> str:
         except RecordingError as error:
             return f"{writer.frames}: {error}"
     return "never full"
+
+
+def _limit_files(limit_bytes: int) -> None:
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def log_batch(log: LogWriter, first: int) -> None:
+    """Four frames with one localization each."""
+    rows = Localizations.concatenate(localizations_of(index, 1) for index in range(first, first + 4))
+    log.append(make_commits(range(first, first + 4), n_localizations=1), rows)
+
+
+def log_out_of_commits(folder: str) -> None:
+    """25 batches fit, then commits.bin takes one record and a half of the next; print sizes; try again with room."""
+    log = LogWriter.open(Path(folder))
+    _limit_files(64 * 101 + 100)
+    for batch in range(26):
+        try:
+            log_batch(log, 4 * batch)
+        except LogError:
+            print(batch, *(Path(folder, name).stat().st_size for name in ("commits.bin", "locs.bin")), flush=True)
+    _limit_files(1 << 30)
+    log_batch(log, 100)
+    log.close()
+
+
+def recording_out_of_index(folder: str) -> None:
+    """Ten frames of 8 bytes fit, then frames.idx has no room; print sizes; try again with room."""
+    frames = [Frame(FrameInfo(i, 0, 0), np.full((2, 2), i, np.uint16)) for i in range(11)]
+    writer = RecordingWriter.create(Path(folder), Roi(0, 0, 2, 2), "uint16")
+    _limit_files(40 * 10 + 7)
+    for frame in frames:
+        try:
+            writer.append(frame)
+        except RecordingError:
+            sizes = (Path(folder, name).stat().st_size for name in ("frames.idx", "frames.bin"))
+            print(frame.index, *sizes, flush=True)
+    _limit_files(1 << 30)
+    writer.append(frames[10])
+    writer.close()
 
 
 def recorder(folder: str) -> None:

@@ -188,3 +188,19 @@ def test_a_file_that_may_not_grow_loses_nothing(tmp_path: Path, start: Start) ->
             check_full_log(folder, said)
         else:
             assert RecordingReader.open(folder).frames == int(said.split(":")[0]) == 16
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_an_append_that_fails_half_way_is_taken_back_and_may_be_repeated(tmp_path: Path, start: Start) -> None:
+    log_dir, recording_dir = tmp_path / "log", tmp_path / "recording"
+    log_dir.mkdir()
+    recording_dir.mkdir()
+    said, _ = start("log_out_of_commits", log_dir).communicate()
+    assert said.split() == ["25", str(64 * 101), str(48 * 100)]
+    commits, found = LogReader.open(log_dir).all()
+    assert commits["frame_index"].tolist() == found.frame_index.tolist() == list(range(104))
+    said, _ = start("recording_out_of_index", recording_dir).communicate()
+    assert said.split() == ["10", "400", "80"]
+    reader = RecordingReader.open(recording_dir)
+    assert reader.truncated is None and [int(frame.pixels_adu[0, 0]) for frame in reader] == list(range(11))
+    reader.close()
