@@ -22,6 +22,7 @@ from rtdecode.view.numbers import Numbers, State, Tally
 
 ASSUMED_PX_NM = (100.0, 100.0)
 LOOK_AGAIN_S = 0.5  # for what costs more than a read: is the owner alive, is there a report, a ring
+FRAMES_AT_ONCE = 4_096  # of a finished run; each is checked, 1 µs
 RECENT_FRAMES = 512  # whose localizations are kept to be circled
 
 
@@ -64,7 +65,7 @@ class Follower:
         self._shape: tuple[int, int] | None = None
         self._read_all = False  # the last poll found nothing new
 
-    def poll(self, most: int = 262_144) -> Update:
+    def poll(self, most: int = 65_536) -> Update:
         """Everything new, at most about `most` localizations; raises LogError when the log is damaged."""
         now = time.monotonic()
         if now - self._looked_at >= LOOK_AGAIN_S:
@@ -74,7 +75,7 @@ class Follower:
         for event in events:
             if event.get("kind") == "source":
                 self._source = event
-        commits, localizations = self._log.read_new(max_localizations=most)
+        commits, localizations = self._log.read_new(max_frames=FRAMES_AT_ONCE, max_localizations=most)
         self._read_all = len(commits) == 0
         self._tally.add(commits)
         self._remember(localizations)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from rtdecode.view.scene import Scene
 from rtdecode.view.stopping import StopRequest
 
 REFRESH_MS, CATCHING_UP_MS, AT_REST_MS = 50, 1, 250
+SHOW_AGAIN_S = 0.15
 DRAWING_S = 0.03  # of each refresh; what is not drawn then comes with the next
 BRIGHTER = 1.25
 TOLD_EVENTS = ("error", "gap", "restart", "warning", "stop", "lapped", "died", "failed")
@@ -41,6 +42,7 @@ class RunWindow(QtWidgets.QMainWindow):
         self._early: list[Localizations] = []  # came before the size of a frame was known
         self._stop = StopRequest(run_dir)
         self._redraw, self._raw_due, self._broken, self._closed = True, True, "", False
+        self._shown_at, self._shown_drawn = 0.0, (-1, -1)
         self._build(run_dir)
         self._connect()
         self._timer = QtCore.QTimer(self)
@@ -148,14 +150,22 @@ class RunWindow(QtWidgets.QMainWindow):
             self.pane.place_overlay("Waiting for the first frame", with_bar=False)
             return False
         self.scene.look_at(self.pane.visible, self.pane.most_px)
-        changed = self.scene.advance(DRAWING_S)
+        self.scene.advance(DRAWING_S)
         if self.pane.is_raw:
             self._draw_raw(self.scene)
-        elif changed or self._redraw:
-            self._redraw = False
-            self.pane.draw(self.scene.view(self.pane.visible, self.pane.most_px), self.scene.scale)
+        else:
+            self._draw_image(self.scene)
         self.pane.place_overlay("" if self.follower.px_is_known else "Pixel size unknown, 100 nm assumed")
         return not self.scene.is_complete
+
+    def _draw_image(self, scene: Scene) -> None:
+        """Show what changed; while much is still to be drawn seldom, for showing costs as much as drawing."""
+        now = time.perf_counter()
+        if not self._redraw and not scene.is_complete and now - self._shown_at < SHOW_AGAIN_S:
+            return
+        if scene.follow_contrast() or scene.drawn != self._shown_drawn or self._redraw:
+            self._redraw, self._shown_at, self._shown_drawn = False, now, scene.drawn
+            self.pane.draw(scene.view(self.pane.visible, self.pane.most_px), scene.scale)
 
     def _draw_raw(self, scene: Scene) -> None:
         if not self._raw_due:
@@ -193,8 +203,9 @@ class RunWindow(QtWidgets.QMainWindow):
 
     def _set_percentile(self, percentile: float) -> None:
         if self.scene is not None:
-            self.scene.contrast = replace(self.scene.contrast, percentile=percentile, pinned=False, white_density=0.0)
             self.panel.pin.setChecked(False)
+            self.scene.set_percentile(percentile)
+            self._redraw = True
 
     def _pin(self, pinned: bool) -> None:
         if self.scene is not None:

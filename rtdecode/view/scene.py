@@ -72,6 +72,7 @@ class Scene:
         self._overview_nm = overview_nm or max(OVERVIEW_NM, coarse)
         self.overview = Layer(Canvas(field, self._overview_nm, self.scale))
         self.detail: Layer | None = None
+        self._contrast_is_due = True  # the image changed, or the last step has not arrived
 
     def add(self, localizations: Localizations) -> None:
         """Take localizations; they appear with the next `advance`."""
@@ -85,14 +86,32 @@ class Scene:
         changed = self.overview.advance(self.points, self.quality, deadline)
         if self.detail is not None:
             changed |= self.detail.advance(self.points, self.quality, deadline)
+        self._contrast_is_due |= changed
+        return changed
+
+    def follow_contrast(self) -> bool:
+        """A step of the contrast towards the image, once for each time it is shown; True when it moved."""
+        if not self._contrast_is_due:
+            return False
         white = self.contrast.white_density
-        return self.contrast.follow(self.overview.canvas) != white or changed
+        self._contrast_is_due = self.contrast.follow(self.overview.canvas) != white
+        return self._contrast_is_due
+
+    def set_percentile(self, percentile: float) -> None:
+        """White at another percentile of the density, at once; a pin is taken off."""
+        self.contrast = Contrast(percentile)
+        self._contrast_is_due = True
 
     @property
     def is_complete(self) -> bool:
         """Whether every point stands on every layer."""
         layers = [self.overview] if self.detail is None else [self.overview, self.detail]
         return all(layer.drawn == len(self.points) for layer in layers)
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """Rows of the points on the overview and on the finer image: what is to be seen changes with them."""
+        return self.overview.drawn, -1 if self.detail is None else self.detail.drawn
 
     @property
     def shown(self) -> int:

@@ -19,7 +19,7 @@ SCALE = ColourScale(-500, 500)
 def complete(scene: Scene) -> Scene:
     for _ in range(1000):
         scene.advance(0.0)
-        if scene.is_complete:
+        if not scene.follow_contrast() and scene.is_complete:
             return scene
     raise AssertionError("1000 rounds did not draw everything")
 
@@ -111,6 +111,16 @@ def test_the_contrast_does_not_depend_on_the_zoom() -> None:
     white = complete(scene).contrast.white_density
     scene.look_at(Region(1000.0, 1000.0, 300.0, 300.0), 600)
     assert complete(scene).contrast.white_density == pytest.approx(white)
+
+
+def test_the_contrast_is_looked_at_only_when_the_image_changed() -> None:
+    scene = Scene(FIELD, scale=SCALE)
+    scene.add(scattered(500, 6))
+    white = complete(scene).contrast.white_density
+    scene.contrast.white_density = white * 2
+    assert not scene.follow_contrast()  # nothing drawn since it arrived
+    scene.set_percentile(50.0)
+    assert complete(scene).contrast.white_density < white
 
 
 def test_a_huge_field_gets_larger_pixels() -> None:
