@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -71,6 +72,16 @@ def train(config: TrainingConfig, out: Path) -> State:
     return state
 
 
+def averaged_network(config: TrainingConfig, out: Path) -> tuple[Network, int]:
+    """The averaged weights of the newest checkpoint in `out`, and its iteration; raises TrainingError if none."""
+    state = _resume(config, out)
+    if state is None:
+        raise TrainingError(f"{out}: no {CHECKPOINT} there; train first, or name the folder given to --out")
+    network = state.average.module
+    assert isinstance(network, Network)
+    return network.eval(), state.iteration
+
+
 def batch_of(config: TrainingConfig, psf: Psf, iteration: int) -> Batch:
     """The batch of one iteration: the same for the same seed and number, whoever asks."""
     rng = np.random.default_rng([config.seed, iteration])
@@ -119,7 +130,7 @@ def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float
     """One optimiser step; returns the terms' means for the curve."""
     state.network.train()
     for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(config, state.iteration)
+        group["lr"], group["betas"] = learning_rate(config, state.iteration), config.optimiser.betas
     raw, targets = _forward(config, state.network, batch)
     terms = loss_terms(raw, targets, config.loss)
     loss = total_loss(terms, targets, config.loss)
@@ -128,12 +139,16 @@ def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.optimiser.clip_norm)
-    state.optimiser.step()
-    state.average.update_parameters(state.network)
+    # One hopeless emitter (sigma at its floor, thousands of photons off) can make a step a thousand times
+    # the usual; Adam would remember it for a thousand steps. Left out: about one step in a thousand.
+    skipped = state.iteration >= config.optimiser.warmup_iterations and float(norm) > config.optimiser.skip_norm
+    if not skipped:
+        state.optimiser.step()
+        state.average.update_parameters(state.network)
     state.iteration += 1
     per_emitter = max(1.0, float(targets.count.sum()))
     means = {name: float(term.detach().sum()) / per_emitter for name, term in terms.items()}
-    return {"loss": float(loss.detach()), "gradient_norm": float(norm), **means}
+    return {"loss": float(loss.detach()), "gradient_norm": float(norm), "skipped": float(skipped), **means}
 
 
 def _fresh(config: TrainingConfig) -> State:
@@ -142,7 +157,11 @@ def _fresh(config: TrainingConfig) -> State:
     decay = config.optimiser.ema_decay
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.optimiser.learning_rate, weight_decay=config.optimiser.weight_decay, fused=True
+        network.parameters(),
+        lr=config.optimiser.learning_rate,
+        betas=config.optimiser.betas,
+        weight_decay=config.optimiser.weight_decay,
+        fused=True,
     )
     return State(network, average, optimiser)
 
@@ -170,7 +189,7 @@ def _resume(config: TrainingConfig, out: Path) -> State | None:
         state.average.load_state_dict(held["average"])
         state.optimiser.load_state_dict(held["optimiser"])
         state.iteration = int(held["iteration"])
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError, UnpicklingError) as error:
         raise TrainingError(
             f"{path}: not a checkpoint of this training ({error}); move it away or choose another --out"
         ) from error

@@ -1,0 +1,65 @@
+"""From a training's averaged weights to a bundle that can be mailed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtdecode.fit.bundle import ModelBundle, RecommendedFilter, TrainingRanges
+from rtdecode.fit.export import export_bundle
+from rtdecode.physics.psf import SplinePsf
+from rtdecode.train.config import TrainingConfig
+from rtdecode.train.loop import averaged_network
+
+RECOMMENDED = RecommendedFilter(sigma_xy_max_nm=40.0, sigma_z_max_nm=80.0)
+"""The filter of DECODE's fitting notebook (decode-method §6.3)."""
+
+
+def make_bundle(config: TrainingConfig, training: Path, folder: Path, overwrite: bool = False) -> ModelBundle:
+    """Export the newest checkpoint in `training`; the graph is held against torch. Scores come from `evaluate`.
+
+    `train.yaml` of the bundle is the configuration as resolved, the training's iteration in its description.
+    """
+    network, iteration = averaged_network(config, training)
+    return export_bundle(
+        folder,
+        network,
+        name=config.name,
+        description=f"{config.description} Trained {iteration} of {config.iterations} iterations, seed {config.seed}.",
+        camera=config.camera,
+        scaling=config.scaling,
+        ranges=training_ranges(config),
+        train_yaml=config_as_yaml(config),
+        psf_path=config.psf,
+        psf_summary=psf_summary(SplinePsf.load(config.psf)),
+        recommended_filter=RECOMMENDED,
+        overwrite=overwrite,
+    )
+
+
+def training_ranges(config: TrainingConfig) -> TrainingRanges:
+    """What the network saw, read off its simulation: photons to two standard deviations or the wide part's end."""
+    simulation, photons = config.simulation, config.simulation.photons
+    high = photons.mean + 2 * photons.sd
+    if photons.log_uniform_share > 0:
+        high = max(high, photons.range[1])
+    swing = simulation.background_structure
+    low_bg, high_bg = simulation.background
+    return TrainingRanges(
+        photons=(config.min_photons, high),
+        background=(low_bg * (1 - swing), high_bg * (1 + swing)),
+        density_per_um2=(0.0, simulation.density_um2[1]),
+        z_nm=simulation.z_nm,
+    )
+
+
+def psf_summary(psf: SplinePsf) -> dict[str, object]:
+    """What a person wants to know of the PSF without opening it."""
+    return {"kind": "cubic spline", "roi_px": psf.roi_px, "z_range_nm": list(psf.z_range_nm), "dz_nm": psf.dz_nm}
+
+
+def config_as_yaml(config: TrainingConfig) -> str:
+    """The configuration as resolved; the PSF's path is the bundle's own copy."""
+    import yaml
+
+    fields = config.model_dump(mode="json") | {"psf": "psf.safetensors"}
+    return str(yaml.safe_dump(fields, sort_keys=False))

@@ -1,0 +1,144 @@
+"""Training: learns, resumes to the same numbers after a kill, refuses foreign checkpoints, becomes a bundle."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rtdecode.core.camera import Camera
+from rtdecode.core.errors import ConfigError, TrainingError
+from rtdecode.fit.bundle import ModelBundle
+from rtdecode.fit.layout import NetworkConfig
+from rtdecode.fit.scaling import Scaling
+from rtdecode.physics.psf import GaussianPsf, SplinePsf
+from rtdecode.physics.simulate import SimulationConfig
+from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
+from rtdecode.train.finish import make_bundle
+from rtdecode.train.loop import HELD_OUT, averaged_network, batch_of, learning_rate, load_training, train
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainingConfig:
+    folder = tmp_path_factory.mktemp("training")
+    z = torch.arange(-5, 6).numpy() * 100.0
+    samples = GaussianPsf(roi_px=15).with_derivatives([7] * 11, [7] * 11, z, (15, 15))[0]
+    SplinePsf.from_samples(samples, 100.0, 5, (100.0, 100.0)).save(folder / "psf.safetensors")
+    return TrainingConfig(
+        name="tiny",
+        description="A test.",
+        psf=folder / "psf.safetensors",
+        camera=Camera(px_nm=(100, 100), baseline_adu=100, e_per_adu=45, em_gain=300, read_noise_e=74.4),
+        network=NetworkConfig(features=8, stem="half", activation="silu", heads="shared"),
+        scaling=Scaling(input_offset=90, input_scale=120, photons_max=20000, z_max_nm=600, background_max=200),
+        simulation=SimulationConfig(shape_px=(16, 16), margin_px=6, z_nm=(-500, 500), density_um2=(0.5, 1.5)),
+        batch=BatchConfig(clips=2, frames=4),
+        optimiser=OptimiserConfig(warmup_iterations=2),
+        iterations=6,
+        checkpoint_every=3,
+    )
+
+
+def weights(config: TrainingConfig, out: Path) -> dict[str, torch.Tensor]:
+    return averaged_network(config, out)[0].state_dict()
+
+
+def test_a_resumed_training_ends_with_the_same_weights(config: TrainingConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:  # a kill between iterations 4 and 5: only checkpoint 3 is on disk
+        patch.setattr("rtdecode.train.loop._batches", _cut_after(4))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "cut")
+    assert averaged_network(config, tmp_path / "cut")[1] == 3
+    train(config, tmp_path / "cut")
+    whole, resumed = weights(config, tmp_path / "whole"), weights(config, tmp_path / "cut")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def _cut_after(n: int) -> object:
+    from rtdecode.train import loop
+
+    whole = loop._batches
+
+    def cut(*arguments: object) -> object:
+        for number, batch in enumerate(whole(*arguments)):  # type: ignore[arg-type]
+            if number == n:
+                raise KeyboardInterrupt
+            yield batch
+
+    return cut
+
+
+def test_training_lowers_the_loss_on_held_out_clips(config: TrainingConfig, tmp_path: Path) -> None:
+    longer = config.model_copy(
+        update={"iterations": 100, "optimiser": OptimiserConfig(learning_rate=5e-3, warmup_iterations=5, ema_decay=0.8)}
+    )
+    train(longer, tmp_path)
+    rows = [line.split(",") for line in (tmp_path / "curve.csv").read_text().splitlines()]
+    end = float(rows[1][rows[0].index("validation")])
+    from rtdecode.train.loop import _fresh, validate
+
+    psf = SplinePsf.load(config.psf)
+    assert end < 0.85 * validate(longer, _fresh(longer), batch_of(longer, psf, HELD_OUT))
+
+
+def test_batches_depend_on_seed_and_iteration_only(config: TrainingConfig) -> None:
+    psf = SplinePsf.load(config.psf)
+    assert torch.equal(batch_of(config, psf, 3).frames, batch_of(config, psf, 3).frames)
+    assert not torch.equal(batch_of(config, psf, 3).frames, batch_of(config, psf, 4).frames)
+
+
+def test_targets_are_the_inner_frames_emitters(config: TrainingConfig) -> None:
+    batch = batch_of(config, SplinePsf.load(config.psf), 2)
+    targets = batch.targets
+    assert batch.frames.shape == (2, 4, 16, 16)
+    assert targets.background.shape == (4, 16, 16)
+    assert targets.count.sum() == len(targets.sample) > 0
+    assert targets.units[:, 0].min() >= 100 / 20000
+    bright = targets.units[:, 0] > 0.2
+    assert bright.any()
+    rows, columns = (targets.units[bright, axis].round().long().clamp(0, 15) for axis in (2, 1))
+    inner = batch.frames[:, 1:-1].flatten(0, 1)
+    assert (inner[targets.sample[bright], rows, columns] > 0.2).float().mean() > 0.8
+
+
+def test_learning_rate_warms_up_and_ends_at_zero(config: TrainingConfig) -> None:
+    rates = [learning_rate(config, i) for i in range(config.iterations + 1)]
+    assert rates[0] < rates[1] <= config.optimiser.learning_rate
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+
+
+def test_foreign_checkpoints_are_refused(config: TrainingConfig, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt"):
+        train(config, tmp_path)
+    train(config, tmp_path / "a")
+    other = config.model_copy(update={"network": NetworkConfig(features=12, stem="half", heads="shared")})
+    with pytest.raises(TrainingError, match="not a checkpoint of this training"):
+        train(other, tmp_path / "a")
+
+
+def test_a_training_becomes_a_bundle(config: TrainingConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "run")
+    made = make_bundle(config, tmp_path / "run", tmp_path / "bundle")
+    bundle = ModelBundle.load(tmp_path / "bundle")
+    assert bundle.sha256 == made.sha256
+    assert bundle.card.ranges.z_nm == (-500, 500)
+    again = load_training(tmp_path / "bundle" / "train.yaml")
+    assert again.model_copy(update={"psf": config.psf}) == config
+
+
+def test_shipped_configurations_are_valid() -> None:
+    for path in (Path(__file__).parents[2] / "configs").glob("train-*.yaml"):
+        assert load_training(path).psf.exists()
+
+
+def test_a_wrong_key_is_named_with_its_line(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "configs/train-astigmatic-light.yaml").read_text()
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text.replace("\niterations:", "\niteration:"))
+    line = text[: text.index("\niterations:")].count("\n") + 2
+    with pytest.raises(
+        ConfigError, match=rf"wrong\.yaml, line {line}: unknown key 'iteration'; did you mean 'iterations'"
+    ):
+        load_training(path)
