@@ -31,13 +31,16 @@ class SharedMemory:
     @classmethod
     def create(cls, path: Path, size: int) -> SharedMemory:
         """A new zeroed file of `size` bytes, really reserved; RingError when it exists or there is no room."""
-        free = shutil.disk_usage(path.parent).free
-        if free < size:
-            raise RingError(_no_room(path, size, free))
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
-            fileno = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
-        except FileExistsError as error:
-            raise RingError(f"{path}: exists already; another run uses it, or remove it") from error
+            free = shutil.disk_usage(path.parent).free
+            if free < size:
+                raise RingError(_no_room(path, size, free))
+            fileno = os.open(path, flags, 0o600)
+        except OSError as error:
+            taken = isinstance(error, FileExistsError)
+            why = "exists already; another run uses it, or remove it" if taken else f"cannot be made: {error.strerror}"
+            raise RingError(f"{path}: {why}") from error
         try:
             _reserve(fileno, size)
             return cls(path, mmap.mmap(fileno, size), fileno)

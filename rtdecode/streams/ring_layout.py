@@ -10,18 +10,17 @@ the steps is the barrier (60 ns), since Python has no other. Measured on x86-64 
 from __future__ import annotations
 
 import mmap
-import os
 import threading
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from rtdecode.core.errors import RingError
 from rtdecode.core.frames import FRAME_DTYPES, Frame, FrameArray, FrameFlag, FrameInfo
+from rtdecode.streams.processes import is_alive, my_identity
 
 MAGIC = int.from_bytes(b"RTDRING1", "little")
 READERS = 8
@@ -106,7 +105,7 @@ class Header:
         header = cls(view, layout)
         header._words[_SIZE : _OWNER_BORN + 1] = [
             layout.size, *layout.shape, FRAME_DTYPES.index(layout.dtype), layout.slots,
-            os.getpid(), int(psutil.Process().create_time()),
+            *map(int, my_identity()),
         ]  # fmt: skip
         header._words[_CHECK] = zlib.crc32(header._words[_SIZE : _OWNER_BORN + 1].tobytes())
         header._words[_RECEIVED], header._words[_FIRST], header._words[_LAST] = 0, -1, -1
@@ -215,11 +214,7 @@ class Header:
 
     def owner_is_alive(self) -> bool:
         """Whether the writer's process runs (the same one, not a later one with its number)."""
-        try:
-            born = psutil.Process(int(self._words[_OWNER])).create_time()
-        except psutil.Error:
-            return False
-        return abs(born - int(self._words[_OWNER_BORN])) <= 2
+        return is_alive(int(self._words[_OWNER]), float(self._words[_OWNER_BORN]))
 
     def release(self) -> None:
         """Let go of the mapping so that it can close; the header's facts stay readable as they were last."""

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import yaml
 
 from rtdecode.core.errors import RunFolderError
 from rtdecode.streams.files import locked, read_all, write_atomically
+from rtdecode.streams.processes import is_alive, my_identity
 
 _FORMAT = 1
 _BLOCK = "run"  # the top-level key of run.yaml that this file owns
-_BIRTH_TOLERANCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ class RunFolder:
     def is_running(self) -> bool:
         """True while there is no report and the owner lives (the same process, not a later one with its number)."""
         owner = self.fields()[_BLOCK]["owner"]
-        return not self.report.exists() and _is_alive(int(owner["pid"]), float(owner["started"]))
+        return not self.report.exists() and is_alive(int(owner["pid"]), float(owner["started"]))
 
     def ring_place(self) -> str:
         """Name for this run's ring file, unlike any other run's."""
@@ -260,22 +259,14 @@ def _plain(value: object) -> object:
 
 
 def _run_block() -> str:
-    me = psutil.Process()
+    pid, started = my_identity()
     block = {
         "format": _FORMAT,
         "started": datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        "owner": {"pid": me.pid, "started": me.create_time()},
+        "owner": {"pid": pid, "started": started},
         "clock": {"unix_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()},
     }
     return "# written by the run itself\n" + yaml.safe_dump({_BLOCK: block}, sort_keys=False)
-
-
-def _is_alive(pid: int, started: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) <= _BIRTH_TOLERANCE_S
-    except psutil.Error:
-        return False
 
 
 def _mapping(text: str, origin: str) -> dict[str, Any]:

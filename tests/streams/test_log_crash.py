@@ -78,13 +78,13 @@ def test_what_was_cut_is_said(tmp_path: Path) -> None:
 
 
 def test_a_writer_killed_again_and_again_leaves_what_an_unkilled_one_leaves(tmp_path: Path, start: Start) -> None:
-    frames = 3000
+    frames = 1500
     killed, quiet = tmp_path / "killed", tmp_path / "quiet"
     killed.mkdir()
     quiet.mkdir()
     reader = LogReader.open(killed, missing_ok=True)
     seen: list[int] = []
-    for after in (3, 11, 5):
+    for after in (3, 8):
         process = start("log_writer", killed, frames)
         assert process.stdout is not None
         for _ in range(after):
@@ -100,16 +100,16 @@ def test_a_writer_killed_again_and_again_leaves_what_an_unkilled_one_leaves(tmp_
 
 
 def test_a_reader_beside_a_busy_writer_sees_whole_frames_only(tmp_path: Path, start: Start) -> None:
-    process = start("log_writer", tmp_path, 3000)
+    process = start("log_writer", tmp_path, 1500)
     reader = LogReader.open(tmp_path, missing_ok=True)
     frames = rows = 0
-    while frames < 3000:
+    while frames < 1500:
         assert frames or process.poll() in (None, 0)
         commits, found = reader.read_new()
         assert commits["frame_index"].tolist() == list(range(frames, frames + len(commits)))
         assert found.frame_index.tolist() == np.repeat(commits["frame_index"], commits["n_localizations"]).tolist()
         frames, rows = frames + len(commits), rows + len(found)
-    assert rows == sum(i % 4 for i in range(3000))
+    assert rows == sum(i % 4 for i in range(1500))
 
 
 def test_two_writers_of_one_log_are_refused(tmp_path: Path, start: Start) -> None:

@@ -270,6 +270,8 @@ def test_no_room_is_said_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(RingError, match=r"needs .* MB, only .* MB are free"):
         RingWriter.create(tmp_path / "big.ring", (65536, 65536), "float32", 1 << 20)
     assert not (tmp_path / "big.ring").exists()
+    with pytest.raises(RingError, match="cannot be made: No such file"):
+        RingWriter.create(tmp_path / "nowhere" / "a.ring", (5, 7), "uint16", 8)
 
 
 def test_size_is_seconds_with_a_cap() -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streams_children import SHAPE, pattern
+from streams_children import RACE_PATTERNS, RACE_SHAPE, SHAPE, pattern
 
 from rtdecode.core.frames import FrameInfo
 from rtdecode.streams.ring import RingReader, RingWriter
 
 Start = Callable[..., "subprocess.Popen[str]"]
-FRAMES = 6000
+FRAMES = 8000
 
 
 def output(process: subprocess.Popen[str]) -> str:
@@ -23,12 +23,11 @@ def output(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_writer_that_never_waits_and_two_readers_that_race_it(tmp_path: Path, start: Start) -> None:
-    path = tmp_path / "a.ring"
-    writer = RingWriter.create(path, SHAPE, "uint16", 8, ("localize",))
-    racers = [start("ring_racer", path, "localize"), start("ring_racer", path, "record")]
+    writer = RingWriter.create(tmp_path / "a.ring", RACE_SHAPE, "uint16", 3, ("localize",))
+    racers = [start("ring_racer", writer.path, name) for name in ("localize", "record")]
     assert [output(racer) for racer in racers] == ["ready", "ready"]
     for index in range(FRAMES):
-        writer.slot()[:] = pattern(index)
+        writer.slot()[:] = RACE_PATTERNS[index % 16]
         writer.publish(FrameInfo(index, 2 * index, 0))
     writer.finish(FRAMES, "all there")
     for racer in racers:
@@ -71,8 +70,7 @@ def test_a_killed_writer_is_noticed_and_what_it_wrote_is_drained(
     assert output(process) == "done"
     reader = RingReader.open(path, "localize")
     assert reader.writer_is_alive()
-    process.kill()
-    process.wait()
+    process.kill()  # and nobody waits for it: a zombie does not count as alive
     wait_for(lambda: not reader.writer_is_alive())
     assert [frame.index for _ in range(50) if (frame := reader.read())] == list(range(50))
     assert reader.drained
