@@ -53,7 +53,7 @@ class Localizations:
 
     def __getitem__(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Localizations:
         """The chosen rows (slice, mask or row numbers) as new Localizations."""
-        return Localizations(**{name: column[rows] for name, column in self.columns()})
+        return Localizations.from_records(self.records()[rows])
 
     def columns(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """(name, array) of each column, in the order of the record on disk."""
@@ -80,9 +80,7 @@ class Localizations:
     @classmethod
     def concatenate(cls, parts: Iterable[Localizations]) -> Localizations:
         """All parts in order, as one."""
-        return cls.from_records(
-            np.concatenate([np.empty(0, LOCALIZATION_DTYPE)] + [p.records() for p in parts])
-        )
+        return cls.from_records(np.concatenate([np.empty(0, LOCALIZATION_DTYPE)] + [p.records() for p in parts]))
 
 
 EMITTER_DTYPE = np.dtype(

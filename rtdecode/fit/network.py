@@ -70,6 +70,7 @@ class SeparateHeads(nn.Module):
     def start_sanely(self) -> None:
         """Small last layers, so that a fresh network says 'nothing here, not sure' instead of a lottery."""
         for layer, bias in zip(self.last, (P_BIAS, 0.0, SIGMA_BIAS, 0.0), strict=True):
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
             nn.init.normal_(layer.weight, std=0.1 / math.sqrt(layer.in_channels))
             nn.init.constant_(layer.bias, bias)
 
@@ -91,6 +92,7 @@ class SharedHeads(nn.Module):
         nn.init.normal_(self.last.weight, std=0.1 / math.sqrt(self.last.in_channels))
         biases = torch.tensor([P_BIAS] + [0.0] * 4 + [SIGMA_BIAS] * 4 + [0.0])
         copies = self.last.out_channels // N_MAPS
+        assert self.last.bias is not None
         with torch.no_grad():
             self.last.bias.copy_(biases.repeat_interleave(copies))
 

@@ -188,7 +188,8 @@ def _centred(average: F8, settings: CalibrationSettings) -> F8:
     rows, columns = np.indices(in_focus.shape)
 
     def gaussian(at: F8, height: float, y: float, x: float, sy: float, sx: float, floor: float) -> F8:
-        return height * np.exp(-((at[0] - y) ** 2 / (2 * sy**2) + (at[1] - x) ** 2 / (2 * sx**2))) + floor
+        bell = np.exp(-((at[0] - y) ** 2 / (2 * sy**2) + (at[1] - x) ** 2 / (2 * sx**2)))
+        return np.asarray(height * bell + floor)
 
     at = np.array([rows[window, window].ravel(), columns[window, window].ravel()])
     guess = (in_focus.max(), half, half, 2.0, 2.0, 0.0)

@@ -22,4 +22,4 @@ def adu_from_photons(
         electrons = rng.standard_gamma(electrons) * camera.em_gain  # numpy: shape 0 gives exactly 0
     electrons += camera.read_noise_e * rng.standard_normal(electrons.shape)
     adu = np.floor(electrons / camera.e_per_adu) + camera.baseline_adu
-    return np.clip(adu, 0, camera.full_scale_adu).astype(np.uint16)
+    return np.asarray(np.clip(adu, 0, camera.full_scale_adu), np.uint16)

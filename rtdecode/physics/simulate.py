@@ -33,7 +33,8 @@ class PhotonConfig(StrictModel):
     def draw(self, n: int, rng: np.random.Generator) -> F8:
         """(n,) photons per full frame; the normal part is cut at 50 photons from below."""
         normal = np.maximum(rng.normal(self.mean, self.sd, n), 50.0)
-        log_uniform = np.exp(rng.uniform(*np.log(self.range), n))
+        low, high = np.log(self.range)
+        log_uniform = np.exp(rng.uniform(low, high, n))
         return np.where(rng.random(n) < self.log_uniform_share, log_uniform, normal)
 
 

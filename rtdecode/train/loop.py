@@ -137,7 +137,7 @@ def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float
     if not torch.isfinite(loss):
         raise TrainingError(f"the loss is {loss.item()} at iteration {state.iteration}; lower the learning rate")
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.optimiser.clip_norm)
     # One hopeless emitter (sigma at its floor, thousands of photons off) can make a step a thousand times
     # the usual; Adam would remember it for a thousand steps. Left out: about one step in a thousand.
@@ -153,9 +153,10 @@ def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float
 
 def _fresh(config: TrainingConfig) -> State:
     torch.manual_seed(config.seed)
-    network = Network(config.network).to(config.device, memory_format=torch.channels_last)
+    network = Network(config.network)
+    network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     decay = config.optimiser.ema_decay
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
     optimiser = torch.optim.AdamW(
         network.parameters(),
         lr=config.optimiser.learning_rate,
