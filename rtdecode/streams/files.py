@@ -24,6 +24,11 @@ class AppendFile:
         path.touch(exist_ok=True)
         self.path = path
         self._file = path.open("r+b", buffering=0)
+        self.size = 0
+        self.measure()
+
+    def measure(self) -> None:
+        """Take the size from the disk; after the lock was had, for another writer may have added to it until then."""
         self.size = self._file.seek(0, os.SEEK_END)
 
     def append(self, data: bytes | memoryview) -> None:

@@ -83,6 +83,8 @@ class LogWriter:
         try:
             if not try_lock(commits.fileno()):
                 raise LogError(f"{commits.path}: another process writes this log; end it first")
+            commits.measure()
+            localizations.measure()
             return cls(localizations, commits, _recover(localizations, commits))
         except (LogError, OSError) as error:
             localizations.close()

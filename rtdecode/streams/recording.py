@@ -92,14 +92,12 @@ class RecordingWriter:
             pixels, index = AppendFile(folder / PIXELS_NAME), AppendFile(folder / INDEX_NAME)
         except OSError as error:
             raise RecordingError(f"{folder}: the recording cannot be opened: {error}") from error
-        if not try_lock(index.fileno()):
+        try:
+            return cls(header, pixels, index, _cut_torn_tail(folder, header, pixels, index))
+        except RecordingError:
             pixels.close()
             index.close()
-            raise RecordingError(f"{folder}: another process writes this recording")
-        records, truncated = _whole_records(header, index.read(0, index.size), pixels.size)
-        index.cut(records.nbytes)
-        pixels.cut(_frames_with_pixels(records) * header.frame_bytes)
-        return cls(header, pixels, index, truncated)
+            raise
 
     def append(self, frame: Frame) -> None:
         """Add one frame; RecordingError when it does not fit or the disk is full (the frames before are safe)."""
@@ -249,6 +247,18 @@ def _header(folder: Path) -> RecordingHeader:
 
 def _frames_with_pixels(records: NDArray[np.void]) -> int:
     return int((records["slot"] >= 0).sum())
+
+
+def _cut_torn_tail(folder: Path, header: RecordingHeader, pixels: AppendFile, index: AppendFile) -> str | None:
+    """Make this process the writer and both files whole; what was cut, None: nothing."""
+    if not try_lock(index.fileno()):
+        raise RecordingError(f"{folder}: another process writes this recording")
+    index.measure()
+    pixels.measure()
+    records, truncated = _whole_records(header, index.read(0, index.size), pixels.size)
+    index.cut(records.nbytes)
+    pixels.cut(_frames_with_pixels(records) * header.frame_bytes)
+    return truncated
 
 
 def _whole_records(header: RecordingHeader, data: bytes, pixel_bytes: int) -> tuple[NDArray[np.void], str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -104,8 +105,10 @@ def test_a_reader_beside_a_busy_writer_sees_whole_frames_only(tmp_path: Path, st
     reader = LogReader.open(tmp_path, missing_ok=True)
     frames = rows = 0
     while frames < 1500:
-        assert frames or process.poll() in (None, 0)
+        assert process.poll() in (None, 0)
         commits, found = reader.read_new()
+        if not len(commits):
+            time.sleep(0.001)
         assert commits["frame_index"].tolist() == list(range(frames, frames + len(commits)))
         assert found.frame_index.tolist() == np.repeat(commits["frame_index"], commits["n_localizations"]).tolist()
         frames, rows = frames + len(commits), rows + len(found)
