@@ -80,7 +80,7 @@ class RunWindow(QtWidgets.QMainWindow):
         super().closeEvent(event)
 
     def _build(self, run_dir: Path) -> None:
-        self.pane, self.panel = ImagePane(), Panel(run_dir.name)
+        self.pane, self.panel = ImagePane(), Panel(run_dir.resolve().name)
         self.panel.show_filter(self._quality)
         self.panel.filter.setChecked(self._quality != SHOW_ALL)
         self.panel.filter.setEnabled(self._quality != SHOW_ALL)
@@ -92,7 +92,7 @@ class RunWindow(QtWidgets.QMainWindow):
         row.addWidget(self.panel.widget)
         self.setCentralWidget(central)
         self.setStyleSheet(STYLE)
-        self.setWindowTitle(f"{run_dir.name} - rtdecode")
+        self.setWindowTitle(f"{run_dir.resolve().name} - rtdecode")
         self.resize(1180, 880)
 
     def _connect(self) -> None:

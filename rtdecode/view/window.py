@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rtdecode.view.main_window import RunWindow
 
 INSTALL = 'pip install "rtdecode[view]"'
-DEBIAN_PACKAGES = "libegl1 libgl1 libx11-6 libxkbcommon0 libfontconfig1 libfreetype6 libdbus-1-3 libglib2.0-0 libzstd1"
-DEBIAN_SCREEN_PACKAGES = "libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0"
+DEBIAN_PACKAGES = "libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0"  # all that offscreen needs
+DEBIAN_SCREEN_PACKAGES = "libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxkbcommon-x11-0"
 PROBE_S = 60.0  # a first import of Qt from a slow disk takes its time
 _PROBE = "import PySide6.QtWidgets as q; q.QApplication([]); import pyqtgraph"
 
