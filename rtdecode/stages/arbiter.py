@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -20,38 +20,31 @@ class Verdict(Enum):
     DONE = "carried out"
     ADVICE = "advice only: control.mode is advise"
     REFUSED = "refused"
-    REPEATED = "known already"
 
 
 @dataclass
 class Arbiter:
-    """Judges each wish once, writes it down, hands what is allowed to `carry_out`.
+    """Judges each wish, writes it down, hands what is allowed to `carry_out`.
 
-    A wish carries a key (policy, frame, number). A decide worker that was restarted rebuilds its policies from
-    the log and sends the same wishes again: the key makes them count once, and loses none.
+    It decides and writes down; who wishes twice for the same (a restarted decide) is the caller's to know.
     """
 
     control: ControlConfig
     record: Record
     carry_out: Callable[[Action], None]
     stop_reason: str | None = None  # of the first Stop that was carried out
-    _known: set[str] = field(default_factory=set)
 
-    def wish(self, action: Action, *, worker: str, key: str | None = None, frame_index: int | None = None) -> Verdict:
+    def wish(self, action: Action, *, worker: str) -> Verdict:
         """Judge a policy's wish by the run's `control`; never raises."""
-        if key is not None and key in self._known:
-            return Verdict.REPEATED
-        if key is not None:
-            self._known.add(key)
         verdict, why = self._judge(action)
-        self._write(action, verdict, why, worker, frame_index)
+        self._write(action, verdict, why, worker)
         if verdict is Verdict.DONE:
             self._do(action)
         return verdict
 
     def command(self, action: Action, *, worker: str) -> None:
         """A person's or the session's own order (Ctrl-C, `rtdecode stop`, limits): not subject to `control`."""
-        self._write(action, Verdict.DONE, "", worker, None)
+        self._write(action, Verdict.DONE, "", worker)
         self._do(action)
 
     def _judge(self, action: Action) -> tuple[Verdict, str]:
@@ -76,6 +69,6 @@ class Arbiter:
             self.stop_reason = action.reason
         self.carry_out(action)
 
-    def _write(self, action: Action, verdict: Verdict, why: str, worker: str, frame_index: int | None) -> None:
+    def _write(self, action: Action, verdict: Verdict, why: str, worker: str) -> None:
         fields: dict[str, Any] = {"action": action_as_json(action), "verdict": verdict.value}
-        self.record(worker, "action", frame_index, fields | ({"why": why} if why else {}))
+        self.record(worker, "action", None, fields | ({"why": why} if why else {}))
