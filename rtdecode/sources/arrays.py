@@ -63,7 +63,7 @@ def _npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(file)
             return shape, fortran, dtype, file.tell()
-    except ValueError as error:
+    except Exception as error:  # numpy parses the header as Python text, which may fail in any way
         raise unusable(
             path, f"the header of this .npy is damaged ({error})", "an array written by numpy.save", "Save it again."
         ) from error
@@ -79,7 +79,7 @@ def _movie_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, tuple[int, in
         )
     if len(shape) not in (2, 3):
         raise unusable(path, f"an array of shape {shape}", "(frames, rows, columns)", "Reshape it and save it again.")
-    if 0 in shape:
+    if min(shape) < 1:
         raise unusable(path, f"an empty array of shape {shape}", "at least one frame", "Was the recording stopped?")
     return (shape[0] if len(shape) == 3 else 1), (shape[-2], shape[-1])
 

@@ -99,7 +99,7 @@ def tiff_files(folder: Path) -> list[Path]:
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
     parts = re.split(r"(\d+)", name)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _places(layouts: list[TiffLayout], number: int) -> list[_Place]:

@@ -105,7 +105,7 @@ class _Reader:
                 value = place + entry - inline
                 size = n * _SIZES.get(kind, 1)
                 start = value if size <= inline else self._numbers(value, "Q" if self.big else "I", 1)[0]
-                if tag in _WANTED and kind in _CODES:
+                if tag in _WANTED and kind in _CODES and n:
                     tags[tag] = self._numbers(start, _CODES[kind], n)
                 elif tag not in _WANTED:
                     self._need(start, size)

@@ -28,13 +28,19 @@ class Description:
 
 
 def describe(path: Path, text: str) -> Description:
-    """Read the description of a TIFF's first page; several channels or positions are refused."""
-    if text.startswith("ImageJ="):
-        return _imagej(path, text)
-    if "<OME" in text:
-        return _ome(path, text)
-    if text.startswith('{"shape"'):
-        return _shaped(text)
+    """Read the description of a TIFF's first page; several channels or positions are refused.
+
+    A text that is damaged or odd tells nothing; the pages themselves are read all the same.
+    """
+    try:
+        if text.startswith("ImageJ="):
+            return _imagej(path, text)
+        if "<OME" in text:
+            return _ome(path, text)
+        if text.startswith('{"shape"'):
+            return _shaped(text)
+    except (ValueError, TypeError, KeyError, ElementTree.ParseError):
+        pass
     return Description()
 
 
@@ -67,10 +73,7 @@ def _imagej(path: Path, text: str) -> Description:
 
 
 def _ome(path: Path, text: str) -> Description:
-    try:
-        root = ElementTree.fromstring(text[text.index("<") :])
-    except ElementTree.ParseError:
-        return Description()  # cut or odd XML tells nothing; the pages themselves are read
+    root = ElementTree.fromstring(text[text.index("<") :])
     images = root.findall("{*}Image")
     pixels = images[0].find("{*}Pixels") if images else None
     if pixels is None:
@@ -109,10 +112,7 @@ def _ome_files(pixels: ElementTree.Element) -> list[tuple[str, int]]:
 
 def _shaped(text: str) -> Description:
     """tifffile's own: the shape of the whole series."""
-    try:
-        shape = json.loads(text)["shape"]
-    except (ValueError, KeyError):
-        return Description()
+    shape = json.loads(text)["shape"]
     return Description(planes=int(np.prod(shape[:-2])) if len(shape) > 2 else 1)
 
 

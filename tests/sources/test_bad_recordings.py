@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from movies import counts, cut, write_folder, write_npy, write_pages, write_raw, write_tiff
+from source_contract import drain
 
 from rtdecode.core.errors import RecordingError
 from rtdecode.sources.replay import ReplaySource
@@ -146,6 +147,34 @@ def test_a_tiff_cut_anywhere_is_refused(kind: str, share: float, tmp_path_factor
     cut(write_tiff(path, FRAMES, **KINDS[kind]), share)
     with pytest.raises(RecordingError):
         ReplaySource(path=path).open()
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    **{kind: lambda d, o=options: write_tiff(d / "m.tif", FRAMES, **o) for kind, options in KINDS.items()},
+    "npy": lambda d: write_npy(d / "m.npy", FRAMES),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_bytes_never_raise_anything_else(kind: str, data: st.DataObject, tmp_path: Path) -> None:
+    """Headers and lists of frames with wrong bytes: either a movie or a RecordingError, never a crash."""
+    content = bytearray(WRITERS[kind](tmp_path).read_bytes())
+    near = st.one_of(st.integers(0, 400), st.integers(len(content) - 900, len(content) - 1))
+    for place in data.draw(st.lists(near, min_size=1, max_size=4)):
+        content[place] = data.draw(st.integers(0, 255))
+    path = tmp_path / "damaged"
+    path.write_bytes(content)
+    source = ReplaySource(path=path)
+    try:
+        source.open()
+        source.start()
+        drain(source)
+    except RecordingError:
+        pass
+    finally:
+        source.close()
 
 
 def test_an_unreadable_file_is_a_recording_error(tmp_path: Path) -> None:
