@@ -43,6 +43,7 @@ if [ "$(uname -s)" = Linux ]; then
   qt_loads() { QT_QPA_PLATFORM=offscreen "$venv/bin/python" -c 'from PySide6 import QtGui, QtWidgets' 2>/dev/null; }
   if ! qt_loads; then
     packages="libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0"
+    [ -z "${DISPLAY:-}" ] || packages="$packages libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxkbcommon-x11-0"
     if apt_install $packages && qt_loads; then :; elif [ "$what" = test ]; then
       echo "the viewer's tests need Qt's system libraries: $packages" >&2; exit 1
     else
