@@ -99,11 +99,14 @@ def make_specimen(source: MMCoreSource) -> Specimen:
 
 def load_simulated(specimen: Specimen, exposure_ms: float) -> tuple[Any, Any]:
     """(UniMMCore, its camera): the real core with a camera device written in Python."""
+    _pymmcore_plus()
     from pymmcore_plus.experimental.unicore import UniMMCore
 
     from rtdecode.sources.mmcore_camera import SpecimenCamera
 
-    core, camera = UniMMCore(), SpecimenCamera(specimen, exposure_ms)
+    # any folder will do: the camera is no file, and without one the library cries for a Micro-Manager installation
+    core = UniMMCore(mm_path=str(Path(__file__).parent))
+    camera = SpecimenCamera(specimen, exposure_ms)
     core.loadPyDevice("Camera", camera)
     core.initializeDevice("Camera")
     core.setCameraDevice("Camera")
@@ -112,10 +115,7 @@ def load_simulated(specimen: Specimen, exposure_ms: float) -> tuple[Any, Any]:
 
 def load_configuration(config_file: Path, adapter_folder: Path | None) -> Any:
     """A new core with the devices of a Micro-Manager configuration."""
-    plus = _pymmcore_plus()
-    core = plus.CMMCorePlus()
-    if adapter_folder is not None:
-        core.setDeviceAdapterSearchPaths([str(adapter_folder)])
+    core = _pymmcore_plus().CMMCorePlus(mm_path=None if adapter_folder is None else str(adapter_folder))
     beside = adapter_folder / config_file if adapter_folder is not None else config_file
     path = next((place for place in (config_file, beside) if place.is_file()), None)
     if path is None:
