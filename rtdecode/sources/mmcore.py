@@ -84,10 +84,7 @@ class MMCoreSource(StrictModel):
     @property
     def made(self) -> int | None:
         """Frames popped and those waiting in Micro-Manager's buffer; still known after `close`."""
-        connection = self._connection
-        if connection is None:
-            return self._made
-        return self._count.last + 1 + int(connection.core.getRemainingImageCount()) - self._skipped
+        return self._made if self._connection is None else self._made_so_far(self._connection)
 
     @property
     def nominal_fps(self) -> float | None:
@@ -150,9 +147,11 @@ class MMCoreSource(StrictModel):
         """
         if self._connection is None:
             return
-        self._made, connection, self._connection = self.made, self._connection, None
+        connection, self._connection = self._connection, None
+        self._made = self._count.last + 1
         steps: list[tuple[str, Callable[[], None]]] = [
             ("stop the camera", connection.stop),
+            ("count its frames", lambda: self._keep_made(connection)),
             ("close the shutter", connection.close_shutter),
             *(self._putting_back(connection, *key) for key in self._restore),
             ("unload the devices", connection.release),
@@ -167,6 +166,12 @@ class MMCoreSource(StrictModel):
         if self._connection is None:
             raise SourceError("the camera is not open (call open first; after close it is over)")
         return self._connection
+
+    def _made_so_far(self, connection: Connection) -> int:
+        return self._count.last + 1 + int(connection.core.getRemainingImageCount()) - self._skipped
+
+    def _keep_made(self, connection: Connection) -> None:
+        self._made = self._made_so_far(connection)
 
     def _check_end(self, running: bool, connection: Connection) -> None:
         """No frame waits: raise if none will ever come."""

@@ -266,6 +266,24 @@ def load_demo(core: Any) -> None:
     core.setROI(0, 0, 32, 32)
 
 
+def test_close_goes_on_after_a_step_that_fails() -> None:
+    """A device that is gone must neither keep the camera running nor the light on, nor be passed over in silence."""
+    core = loaded_demo()
+    source = MMCoreSource(frames=4000, exposure_ms=2.0)
+    source.attach(core)
+    source.open()
+    source.start()
+    source.apply(SetProperty("Emission", "State", 3))
+    source.apply(SetProperty("Camera", "Gain", 5))
+    core.unloadDevice("Emission")
+    with pytest.raises(SourceError, match=r"put Emission\.State back"):
+        source.close()
+    assert not core.isSequenceRunning() and not core.getShutterOpen()
+    assert core.getProperty("Camera", "Gain") == "0"
+    assert source.made is not None
+    source.close()
+
+
 def test_plain_pymmcore_works_too(opened: Any) -> None:
     source = MMCoreSource(frames=8, exposure_ms=1.0)
     source.attach(loaded_demo("plain"))
