@@ -51,6 +51,8 @@ class ProcessSession:
     def run(self) -> Outcome:
         """The whole run; whatever happens, no child and no memory is left behind."""
         try:
+            if self._interrupt.reason is not None:
+                return Outcome.stopped(self._interrupt.reason)  # before anything began
             self._start_all()
             while not self._is_drained():
                 self._tick()
@@ -66,7 +68,7 @@ class ProcessSession:
         names = worker_names(self._record)
         if "decide" in names:
             self._start("decide")
-            while self._children["decide"].running and not self._children["decide"].status:
+            while self._children["decide"].running and self._said("decide").get("state") != "running":
                 self._tick()
             if not self._children["decide"].running:
                 return

@@ -38,6 +38,7 @@ class AcquireStage:
         self._needed = readers
         self._ring: RingWriter | None = None
         self._slots = 0
+        self._asked: int | None = None
         self._started = False
         self._stop: Stop | None = None
         self.outcome: Outcome | None = None
@@ -66,15 +67,14 @@ class AcquireStage:
 
     def _open(self) -> None:
         self._source.open()
+        self._asked = self._source.expected  # a source that is closed may no longer say
         dtype, shape = self._source.dtype, self._source.roi.shape
         if dtype not in FRAME_DTYPES:
             raise RtdecodeError(f"the source gives frames of type {dtype}, expected {' or '.join(FRAME_DTYPES)}")
         self._slots = self._ring_slots()
         size = Layout.of(shape, dtype, self._slots).size
         path = place_for_memory(size, self._folder.ring_place(), self._folder.path)
-        self._event(
-            "source", **asdict(self._source.roi), dtype=dtype, expected=self._source.expected, can_wait=self._can_wait
-        )
+        self._event("source", **asdict(self._source.roi), dtype=dtype, expected=self._asked, can_wait=self._can_wait)
         self._ring = RingWriter.create(path, shape, dtype, self._slots)
         self._folder.publish_ring(path)
 
@@ -113,7 +113,7 @@ class AcquireStage:
     def _hold_limit(self, ring: RingWriter, info: FrameInfo) -> None:
         """`limits.frames` is held here, to the frame; what the camera made beyond it is not part of the run."""
         if self._limits.frames is not None and ring.received >= self._limits.frames:
-            complete = self._source.expected == ring.received == info.index + 1
+            complete = self._asked == ring.received == info.index + 1
             limit = Outcome.stopped(f"limits.frames: {self._limits.frames} frames received")
             self._finish(Outcome.completed() if complete else limit, expected=info.index + 1)
 
@@ -138,15 +138,15 @@ class AcquireStage:
         """What the session shows: counts by the camera's own count."""
         state = "opening" if self._ring is None else "running" if self._started else "waiting for readers"
         received = {"received": self._ring.received, "last_index": self._ring.last_index} if self._ring else {}
-        return {"state": "finished" if self.outcome else state, "expected": self._known_expected(), **received}
+        return {"state": "finished" if self.outcome else state, "expected": self._asked, **received}
 
     def close(self) -> None:
         """Camera idle, light off; the ring says failed when nothing better was said. Safe to call twice."""
         if self.outcome is None:
             self._finish(Outcome.failed("acquire ended before its source did"))
 
-    def _known_expected(self) -> int | None:
-        return self._source.expected if self._ring is not None else None
+    def orphaned(self) -> None:
+        """Localize removes the ring when it has drained it."""
 
     def _finish(self, outcome: Outcome, expected: int | None = None) -> None:
         self.outcome = outcome
@@ -157,7 +157,7 @@ class AcquireStage:
         if problem and outcome.finish == "completed":
             self.outcome = outcome = Outcome.failed(problem)
         total = expected if expected is not None else self._total(outcome, made)
-        counts = {"expected": total, "received": self._ring.received, "asked": self._source.expected}
+        counts = {"expected": total, "received": self._ring.received, "asked": self._asked}
         self._event("acquisition", **counts, finish=outcome.finish, reason=outcome.reason)
         self._ring.finish(total, outcome.as_text())
         self._ring.close()
@@ -165,7 +165,7 @@ class AcquireStage:
     def _total(self, outcome: Outcome, made: int | None) -> int:
         """Frames of the run by the camera's own count: all asked for where it completed, else all made."""
         came = self._ring.last_index + 1 if self._ring is not None else 0
-        asked = self._source.expected if outcome.finish == "completed" else None
+        asked = self._asked if outcome.finish == "completed" else None
         return max(came, made or 0, asked or 0)
 
     def _made(self) -> int | None:

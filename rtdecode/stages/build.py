@@ -39,6 +39,10 @@ class WorkerStage(Protocol):
         """The session is gone: end safely, by itself."""
         ...
 
+    def orphaned(self) -> None:
+        """After `close`: the session is gone and will not remove the ring's memory."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """Plain JSON for the session."""
         ...

@@ -106,6 +106,9 @@ class DecideStage:
         """Nobody can be asked for anything any more."""
         self._done = True
 
+    def orphaned(self) -> None:
+        """The ring is not this stage's to remove."""
+
     def status(self) -> dict[str, Any]:
         """How far policies have come."""
         return {

@@ -198,14 +198,15 @@ class LocalizeStage:
         return {"state": state, "latency_ms": latency, **self._tally.as_json(), **behind}
 
     def close(self) -> None:
-        """Let go of log and ring; an orphan removes the ring's memory, since nobody else will."""
-        if self._ring is None:
-            return
-        self._log.close()
-        path = self._ring.path
-        self._ring.close(unregister=self._done)
-        if self._abandoned_at is not None:
-            remove_memory(path)
+        """Let go of log and ring; safe to call twice."""
+        if self._ring is not None:
+            self._log.close()
+            self._ring.close(unregister=self._done)
+
+    def orphaned(self) -> None:
+        """This stage is the last to need the ring: remove its memory, since nobody else will."""
+        if self._folder.ring_path is not None:
+            remove_memory(self._folder.ring_path)
 
 
 def _fates(indices: NDArray[np.int64], in_ring: NDArray[np.int64] | None) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 from rtdecode.core.errors import RunFolderError
@@ -15,7 +16,13 @@ def note(folder: RunFolder, worker: str, kind: str, frame_index: int | None = No
     try:
         folder.append_event(worker, kind, frame_index, **fields)
     except RunFolderError as error:
-        print(f"{worker}: {error}; it was {fields}", file=sys.stderr, flush=True)
+        complain(f"{worker}: {error}; it was {fields}")
+
+
+def complain(text: str) -> None:
+    """Write to stderr, which is a log file that may lie on the full disk in question."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def read_roi(folder: RunFolder) -> Roi | None:

@@ -83,6 +83,9 @@ class RecordStage:
         """The session is gone: acquire ends the ring, this stage drains it; without a ring there is nothing."""
         self._done = self._done or self._ring is None
 
+    def orphaned(self) -> None:
+        """The ring is not this stage's to remove."""
+
     def status(self) -> dict[str, Any]:
         """Frames kept and missed."""
         if self._ring is None:

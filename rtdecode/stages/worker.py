@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 import traceback
 from collections import deque
@@ -15,7 +14,7 @@ from typing import Any
 from rtdecode.core.actions import Action
 from rtdecode.core.errors import DoorError, RtdecodeError
 from rtdecode.stages.build import WorkerStage, build_stage
-from rtdecode.stages.notes import note
+from rtdecode.stages.notes import complain, note
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.streams.door import DoorClient
 from rtdecode.streams.run_folder import RunFolder
@@ -40,7 +39,7 @@ def run_worker(name: str, run_dir: Path) -> int:
         _loop(stage, line)
         return 0
     except RtdecodeError as error:
-        traceback.print_exc()
+        complain(traceback.format_exc())
         line.fault = str(error)
         note(folder, name, "error", error=str(error))
         return REFUSED
@@ -73,13 +72,13 @@ def _on_terminate() -> list[int]:
 
 
 def _end(stage: WorkerStage | None, line: _Line) -> None:
-    """Close first (camera, light), then say so."""
+    """Close first (camera, light), then say so; an orphan also removes what the session would have removed."""
     try:
         if stage is not None:
             stage.close()
     finally:
-        line.last_word(stage)
-        sys.stderr.flush()
+        if not line.last_word(stage) and stage is not None:
+            stage.orphaned()
 
 
 class _Line:
@@ -112,17 +111,19 @@ class _Line:
         """No answer for 5 s of our own running time: a long step of ours is not the session's silence."""
         return self._silence_s > SILENCE_S
 
-    def last_word(self, stage: WorkerStage | None) -> None:
-        """The final status, with the fault if there was one; the session may be gone."""
+    def last_word(self, stage: WorkerStage | None) -> bool:
+        """The final status, with the fault if there was one; whether the session has heard it."""
         if self._client is None:
-            return
+            return True
         status = self._status(stage) | {"state": "failed" if self.fault else "finished"}
         tries = 0 if self.session_is_gone else _LAST_WORDS
         while tries and (tries > 1 or self._client.unanswered):  # twice: the first may only hear an older answer
             self._exchange(self._client, status, _LAST_WORD_MS)
             tries -= 1 if self._client.silent_for_s < _LAST_WORD_MS / 1000 else tries
+        heard = not self.session_is_gone and self._client.silent_for_s < _LAST_WORD_MS / 1000
         self._client.close()
         self._client = None
+        return heard
 
     def _listen(self, client: DoorClient, elapsed_s: float) -> None:
         heard = client.silent_for_s < elapsed_s + _TELL_EVERY_S
@@ -135,7 +136,7 @@ class _Line:
                 orders += client.exchange(status, self._wishes.popleft())
             orders += client.exchange(status, timeout_ms=timeout_ms)
         except DoorError as error:
-            print(f"door: {error}", file=sys.stderr, flush=True)
+            complain(f"door: {error}")
         return orders
 
     def _status(self, stage: WorkerStage | None) -> dict[str, Any]:

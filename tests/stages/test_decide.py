@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_wishes_do_not_depend_on_how_the_log_came_nor_on_a_crash(
     log, wishes = LogWriter.open(folder.path), list[Action]()
     stage = DecideStage(folder, [("c", Counting())], (100.0, 100.0), wishes.append)
     bounds = [0, *sorted(min(cut, len(counts)) for cut in cuts), len(counts)]
-    for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(bounds)):
         write(log, start, counts[start:stop])
         stage.step()
         if number == crash:

@@ -167,6 +167,7 @@ def test_when_acquire_dies_what_it_wrote_is_fitted_and_the_run_fails(tmp_path: P
     while line.stage.step() is not None:
         pass
     line.stage.close()
+    line.stage.orphaned()
     assert Ledger.of(LogReader.open(line.folder.path).all()[0]).fitted == 5
     assert line.stage.outcome is not None and line.stage.outcome.finish == "failed"
     assert line.folder.ring_path is not None and not line.folder.ring_path.exists()

@@ -1,0 +1,108 @@
+"""Stream = batch: inline, through processes, across a killed localize worker, the same bytes; loss is data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from runs import HERE, N_FRAMES, Kit, Watched, bytes_of, commits_of, worker
+
+from rtdecode import session
+from rtdecode.core.config import Plugin
+from rtdecode.core.errors import BundleError, CameraMismatch, ConfigError, RunFolderError
+from rtdecode.session.report import build_report
+from rtdecode.streams.recording import RecordingReader
+
+LOST = (5, 6, 20)
+STOP_AT = {"use": f"{HERE / 'policies.py'}:StopAt", "frame": 30}
+
+
+def test_processes_with_everything_on_give_the_bytes_of_one_process(kit: Kit) -> None:
+    extras = {"record": True, "policies": [STOP_AT]}
+    inline = session.run_inline(kit.config("inline", {"lost": LOST}, **extras))
+    result = session.run(kit.config("run", {"lost": LOST}, **extras))
+    run = result.folder.path
+    locs, commits = bytes_of(run)
+    assert (locs, commits) == bytes_of(inline.folder.path) and len(locs) > 48 * N_FRAMES
+    assert result.outcome.finish == inline.outcome.finish == "completed"  # control.mode is advise
+    frames = result.report["frames"]
+    assert frames == inline.report["frames"]
+    assert (frames["expected"], frames["received"], frames["lost_before"]) == (N_FRAMES, N_FRAMES - 3, 3)
+    assert [(lost["first"], lost["last"]) for lost in result.report["lost"]] == [(5, 6), (20, 20)]
+    recording = RecordingReader.open(run)
+    assert recording.indices.tolist() == [i for i in range(N_FRAMES) if i not in LOST]
+    recording.close()
+    told = [(e["frame_index"], e["action"]) for e in result.folder.read_events() if e["kind"] == "decision"]
+    assert told == [(e["frame_index"], e["action"]) for e in inline.folder.read_events() if e["kind"] == "decision"]
+    assert (30, {"kind": "stop", "reason": "enough"}) in told
+    replayed = kit.config("replayed").model_copy(update={"source": Plugin(use="replay", path=str(run))})
+    assert bytes_of(session.run_inline(replayed).folder.path)[0] == locs  # a run's own recording, gaps and all
+
+
+def test_a_killed_localize_worker_is_replaced_and_not_one_byte_differs(kit: Kit) -> None:
+    wanted = bytes_of(session.run_inline(kit.config("inline", {"lost": LOST})).folder.path)
+    run = Watched(kit.config("run", {"lost": LOST, "hold_after": 18}))
+    run.wait_for_frames(12)
+    worker(run.folder.path, "localize").kill()
+    kit.go.touch()
+    result = run.end()
+    assert bytes_of(run.folder.path) == wanted
+    assert result.outcome.finish == "completed" and result.report["frames"]["fitted"] == N_FRAMES - 3
+    assert any("localize was restarted: killed by signal 9" in words for words in result.report["warnings"])
+
+
+def test_a_localize_that_dies_again_and_again_ends_the_run_with_the_books_closed(kit: Kit) -> None:
+    run = Watched(kit.config("run", {"hold_after": 18}, limits={"restarts": 0}))
+    run.wait_for_frames(10)
+    worker(run.folder.path, "localize").kill()
+    result = run.end()
+    frames = result.report["frames"]
+    assert result.outcome.finish == "failed" and "localize" in result.outcome.reason
+    assert frames["received"] == 18 and frames["fitted"] >= 10
+    assert frames["fitted"] + frames["lost_in_ring"] == 18  # read by nobody: lost, and counted
+    assert kit.deeds()[-1] == "close"
+    assert build_report(run.folder, result.outcome)["frames"] == frames  # readable, and the same again
+
+
+def test_a_live_camera_that_nobody_waits_for(kit: Kit) -> None:
+    result = session.run(kit.config("run", {"fps": 200.0}, ring={"seconds": 5}))
+    frames = result.report["frames"]
+    assert frames["received"] == frames["expected"] == N_FRAMES and result.outcome.finish == "completed"
+    assert kit.deeds() == ["open", "start", "close"]
+    source = next(event for event in result.folder.read_events() if event["kind"] == "source")
+    assert source["can_wait"] is False
+    commits = commits_of(result.folder.path)
+    assert np.all(commits["t_commit_ns"] >= commits["t_arrival_ns"])
+    latency = result.report["latency_ms"]
+    assert latency["p50"] >= 5.0 > latency["without_context"]["p50"] - 1000  # the wait for the next frame is in it
+    assert latency["without_context"]["p50"] < latency["p50"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"model": "no-such-model"}, BundleError, "no-such-model"),
+        ({"camera": {"px_nm": [100, 110], "baseline_adu": 400, "e_per_adu": 45, "read_noise_e": 74.4}},
+         CameraMismatch, "baseline_adu: model 100.0, run 400.0"),
+        ({"source": {"use": "replay", "pth": "x.tif"}}, ConfigError, "did you mean 'path'"),
+    ],
+)  # fmt: skip
+def test_what_can_be_known_before_is_refused_before_there_is_a_folder(
+    kit: Kit, fields: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error) as caught:
+        session.run(kit.config("run", **fields))
+    assert words in str(caught.value) and not (kit.folder / "run").exists()
+
+
+def test_a_folder_that_exists_is_refused_and_left_as_it_is(kit: Kit) -> None:
+    (kit.folder / "run").mkdir()
+    (kit.folder / "run" / "precious.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="not empty"):
+        session.run(kit.config("run"))
+    assert [path.name for path in (kit.folder / "run").iterdir()] == ["precious.txt"]
+
+
+def test_a_policy_with_a_wrong_key_is_refused_before_the_camera_is_touched(kit: Kit) -> None:
+    result = session.run(kit.config("run", policies=[STOP_AT | {"frme": 3}]))
+    assert result.outcome.finish == "failed" and "unknown key 'frme'; did you mean 'frame'" in result.outcome.reason
+    assert kit.deeds() == [] and result.report["frames"]["expected"] == 0
