@@ -21,7 +21,7 @@ def findings() -> Iterator[tuple[str, str]]:
     """(what, words) one after another."""
     probes: dict[str, Callable[[], str]] = {
         "versions": lambda: ", ".join(f"{name} {version}" for name, version in versions().items()),
-        "processor": _cpu,
+        "processor": processor,
         "memory": _memory,
         "engine openvino": _openvino,
         "engine onnxruntime": _onnxruntime,
@@ -40,7 +40,8 @@ def findings() -> Iterator[tuple[str, str]]:
             yield name, f"probe failed: {error!r}"
 
 
-def _cpu() -> str:
+def processor() -> str:
+    """Model, cores that this process may use, instructions that matter, load."""
     model, flags = platform.processor() or platform.machine(), ""
     info = Path("/proc/cpuinfo")
     if info.exists():

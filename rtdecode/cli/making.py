@@ -122,13 +122,13 @@ def _simulated(scene: dict[str, Any], model: str | None, truth: Path) -> tuple[S
 
     from rtdecode.core.config import Plugin
     from rtdecode.core.plugins import build
-    from rtdecode.fit.bundle import ModelBundle
+    from rtdecode.fit.bundle import PSF, ModelBundle
     from rtdecode.sources import BUILT_IN
     from rtdecode.sources.scene import CHALLENGE_CAMERA
 
     bundle = ModelBundle.load(model) if model is not None else None
     camera = bundle.camera if bundle is not None else CHALLENGE_CAMERA
-    psf = bundle.psf_path if bundle is not None and bundle.psf_path.exists() else None
+    psf = bundle.folder / PSF if bundle is not None and (bundle.folder / PSF).exists() else None
     known: dict[str, Any] = {"camera": camera, "psf": psf, "truth": truth}
     source: Source = build(Plugin(use="simulated", **scene), BUILT_IN, "rtdecode simulate", **known)
     return source, yaml.safe_dump(camera.model_dump(mode="json"), sort_keys=False)

@@ -28,7 +28,7 @@ class Display:
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._in_place = self._console.is_terminal
         self._printed_at = 0.0
-        self._console.print(f"run folder: {config.out}", highlight=False, soft_wrap=True)
+        self._console.print(f"run folder: {config.out}", highlight=False, soft_wrap=True, markup=False)
 
     def __enter__(self) -> Display:
         if self._in_place:
@@ -71,10 +71,10 @@ def print_summary(folder: RunFolder, report: dict[str, Any], files: list[Path]) 
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(report):
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     console.print(table)
-    console.print(f"files in {folder.path}:", soft_wrap=True, highlight=False)
-    console.print("  " + "  ".join(path.name for path in files), highlight=False)
+    console.print(f"files in {folder.path}:", soft_wrap=True, highlight=False, markup=False)
+    console.print("  " + "  ".join(path.name for path in files), highlight=False, markup=False)
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:

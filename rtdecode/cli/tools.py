@@ -14,6 +14,7 @@ def doctor() -> None:
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from rtdecode.cli.doctor import findings
 
@@ -21,7 +22,7 @@ def doctor() -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, words in findings():
-        table.add_row(name, words)
+        table.add_row(name, Text(words))  # as it is: [train] is no markup
     console = Console()
     (console if console.is_terminal else Console(width=140)).print(table, highlight=False)
 

@@ -1,0 +1,169 @@
+"""The command line: help with examples, one clear message for each fault, the fixed points that scripts rely on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtdecode.cli.app import app, run
+from rtdecode.cli.terminal import status_line
+from rtdecode.fit.bundle import ModelBundle
+from rtdecode.session.status import RunStatus
+
+COMMANDS = sorted(c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden)
+Captured = pytest.CaptureFixture[str]
+
+
+def refused(capsys: Captured, *arguments: str) -> str:
+    """What is said on stderr; the status must be 1 and there must be no traceback."""
+    assert run(list(arguments)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("rtdecode: ") and "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command: str, capsys: Captured) -> None:
+    assert run([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Example:" in out and f"rtdecode {command}" in out
+
+
+def test_all_commands_of_the_issue_are_there() -> None:
+    wanted = "bench calibrate demo doctor evaluate export live models replay report simulate stop train view"
+    assert wanted.split() == COMMANDS
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    heavy = ["torch", "onnx", "openvino", "PySide6", "pyqtgraph", "pymmcore_plus", "scipy", "numba"]
+    code = f"""
+import sys
+from rtdecode.cli.app import run
+assert run(['--help']) == 0
+found = [name for name in {heavy} if name in sys.modules]
+assert not found, found
+import rtdecode.session, rtdecode.stages.worker, rtdecode.cli.terminal
+found = [name for name in ('torch', 'onnx', 'openvino', 'PySide6', 'pyqtgraph', 'pymmcore_plus') if name in sys.modules]
+assert not found, found
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_doctor_answers_where_torch_viewer_and_micro_manager_are_missing() -> None:
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'onnx', 'PySide6', 'pyqtgraph', 'pymmcore_plus', 'pymmcore'):
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+sys.meta_path.insert(0, Missing())
+import importlib.util
+find_spec = importlib.util.find_spec
+gone = ('torch', 'PySide6', 'pyqtgraph', 'pymmcore_plus')
+importlib.util.find_spec = lambda name, *rest: None if name in gone else find_spec(name, *rest)
+from rtdecode.cli.app import run
+sys.exit(run(['doctor']))
+"""  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for words in ("processor", "engine openvino", "rtdecode[train]", "rtdecode[micromanager]", "rtdecode[view]"):
+        assert words in done.stdout
+    assert "probe failed" not in done.stdout
+
+
+def test_faults_of_the_user_are_one_message_and_status_1(
+    tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
+) -> None:
+    movie = tmp_path / "movie.npy"
+    np.save(movie, np.zeros((3, 16, 16), np.uint16))
+    out, model = ["--out", str(tmp_path / "run"), "--no-view"], ["--model", str(tiny_bundle.folder)]
+    assert "no-such" in refused(capsys, "replay", str(movie), "--model", "no-such", *out)
+    assert "--pace" in refused(capsys, "replay", str(movie), *model, *out, "--pace", "quickly")
+    camera = tmp_path / "camera.yaml"
+    camera.write_text("px_nm: [100, 110]\nbaseline_adu: 100\ne_per_ad: 45\nread_noise_e: 74.4\n")
+    said = refused(capsys, "replay", str(movie), *model, *out, "--camera", str(camera))
+    assert "camera.yaml, line 3: unknown key 'e_per_ad'; did you mean 'e_per_adu'" in said
+    camera.write_text("px_nm: [100, 110]\nbaseline_adu: 100\ne_per_adu: 45\nread_noise_e: 74.4\nem_gain: 100\n")
+    said = refused(capsys, "replay", str(movie), *model, *out, "--camera", str(camera))
+    assert "em_gain: model 300.0, run 100.0" in said
+    assert "nothing runs here" in refused(capsys, "stop", str(finished_run(tmp_path, tiny_bundle)))
+    assert "not a run" in refused(capsys, "report", str(tmp_path))
+    assert "--truth" in refused(capsys, "evaluate", str(tmp_path))
+    assert run(["replay"]) == 2  # usage
+
+
+def test_a_wrong_key_in_a_live_yaml_names_file_line_and_key(
+    tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
+) -> None:
+    config = tmp_path / "live.yaml"
+    text = f"model: {tiny_bundle.folder}\nsource:\n  use: simulated\n  frames: 5\n  fsp: 100\n"
+    config.write_text(text)
+    said = refused(capsys, "live", str(config), "--out", str(tmp_path / "run"))
+    assert "live.yaml (simulated), line 5: unknown key 'fsp'; did you mean 'fps'" in said
+    config.write_text(text.replace("fsp", "fps") + "limit:\n  frames: 3\n")
+    assert "live.yaml, line 6: unknown key 'limit'; did you mean 'limits'" in refused(capsys, "live", str(config))
+    config.write_text(text.replace("fsp: 100", "fps: -1"))
+    assert "line 5: key 'fps'" in refused(capsys, "live", str(config), "--out", str(tmp_path / "run"))
+
+
+def finished_run(folder: Path, bundle: ModelBundle) -> Path:
+    """A run replayed inline from a simulated movie, once for each folder."""
+    movie, place = folder / "sim", folder / "finished"
+    model = ["--model", str(bundle.folder)]
+    if not place.exists():
+        assert run(["simulate", "--out", str(movie), "--frames", "12", "--width", "32", "--height", "24", *model]) == 0
+        options = ["--camera", str(movie / "camera.yaml"), "--inline", "--no-view", "--out", str(place)]
+        assert run(["replay", str(movie / "movie.tif"), *model, *options]) == 0
+    return place
+
+
+def test_simulate_replay_export_evaluate_agree(tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured) -> None:
+    place = finished_run(tmp_path, tiny_bundle)
+    report = json.loads((place / "report.json").read_text())
+    frames = report["frames"]
+    assert set(frames) == {"expected", "received", "fitted", "rejected", "lost_before", "lost_in_ring"}
+    assert frames["expected"] == frames["fitted"] == 12 and report["finish"] == "completed"
+    assert {"p50", "p99", "max"} <= set(report["latency_ms"]) and report["rate_fps"] > 0
+    assert (place / "picture.png").stat().st_size > 1000
+    out = tmp_path / "table.csv"
+    assert run(["export", str(place), "--format", "thunderstorm", "--out", str(out)]) == 0
+    assert f"{report['localizations']} localizations" in capsys.readouterr().out
+    truth = str(tmp_path / "sim" / "truth.csv")
+    assert run(["evaluate", str(place), "--truth", truth, "--json"]) == 0
+    of_run = json.loads(capsys.readouterr().out)
+    assert of_run["n_frames"] == 12 and of_run["n_localizations"] <= report["localizations"]
+    wanted = "jaccard precision recall rmse_lateral_nm rmse_axial_nm efficiency_lateral efficiency_axial"
+    assert set(wanted.split()) <= set(of_run)
+    assert run(["report", str(place)]) == 0 and "completed" in capsys.readouterr().out
+    assert "not known" in refused(capsys, "export", str(place), "--format", "xyz", "--out", str(out))
+
+
+def test_the_demo_runs_live_through_micro_managers_core(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    pytest.importorskip("pymmcore_plus")
+    place = tmp_path / "run"
+    options = ["--frames", "80", "--no-view", "--out", str(place), "--model", str(tiny_bundle.folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "rtdecode", "demo", *options], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((place / "report.json").read_text())
+    assert report["frames"]["expected"] == report["frames"]["received"] == 80
+    assert {"jaccard", "rmse_lateral_nm", "rmse_axial_nm"} <= set(report["score"])
+    for name in ("picture.png", "localizations.csv", "truth.csv", "report.json", "run.yaml", "events.jsonl"):
+        assert name in done.stdout and (place / name).stat().st_size > 0
+    assert "jaccard" in done.stdout and "p99" in done.stdout
+
+
+def test_a_line_of_progress_says_what_the_issue_asks_for() -> None:
+    status = RunStatus("running", 12.3, 6000, 1205, 1200, 0, 3, 25000, 4, 99.7, 13.24)
+    line = status_line(status)
+    for words in ("1200/6000", "99.7 fps", "lag 4", "lost 3", "localizations 25000", "latency 13.2 ms"):
+        assert words in line
+    assert status_line(RunStatus("starting: acquire", 1.0)) == "  1.0 s  starting: acquire"
