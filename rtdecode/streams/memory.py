@@ -98,7 +98,7 @@ def remove_memory(path: Path) -> bool:
 
 
 def remove_abandoned(directory: Path = _SHM) -> list[Path]:
-    """Delete rings (`RunFolder.ring_place` names) whose maker is dead, as a killed session leaves them behind."""
+    """Delete rings (`RunFolder.ring_place` names) whose session is dead, as a killed one leaves them behind."""
     names = [path for path in directory.glob("rtdecode-*.ring") if path.name.split("-")[1].isdigit()]
     dead = [path for path in names if not psutil.pid_exists(int(path.name.split("-")[1]))]
     return [path for path in dead if remove_memory(path)]

@@ -140,8 +140,12 @@ class RunFolder:
         return not self.report.exists() and is_alive(int(owner["pid"]), float(owner["started"]))
 
     def ring_place(self) -> str:
-        """Name for this run's ring file, unlike any other run's."""
-        return f"rtdecode-{os.getpid()}-{time.monotonic_ns():x}.ring"
+        """Name for this run's ring file, unlike any other run's.
+
+        It carries the session's process, not the maker's: acquire ends while localize still reads, and a ring
+        is abandoned (`memory.remove_abandoned`) only when its session is dead.
+        """
+        return f"rtdecode-{self.owner_pid}-{time.monotonic_ns():x}.ring"
 
     def publish_ring(self, path: Path) -> None:
         """Tell the other workers where the ring is; after it was made."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rtdecode.core.errors import RunFolderError
+from rtdecode.streams.memory import remove_abandoned
 from rtdecode.streams.run_folder import EventReader, RunFolder, append_event, read_events
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -92,6 +93,15 @@ def test_a_process_that_got_the_owners_number_is_not_the_owner(folder: RunFolder
     started = folder.fields()["run"]["owner"]["started"]
     folder.run_yaml.write_text(text.replace(str(started), str(started - 1000)))
     assert not folder.is_running
+
+
+def test_a_ring_outlives_its_maker_as_long_as_the_session_lives(folder: RunFolder) -> None:
+    """Acquire makes the ring and ends first; another session's clean-up must not take it from localize."""
+    code = "import sys; from pathlib import Path; from rtdecode.streams.run_folder import RunFolder; "
+    code += "run = RunFolder.open(Path(sys.argv[1])); (run.path / run.ring_place()).touch()"
+    subprocess.run([sys.executable, "-c", code, str(folder.path)], check=True)
+    assert remove_abandoned(folder.path) == []
+    assert len(list(folder.path.glob("rtdecode-*.ring"))) == 1
 
 
 def test_ring_door_and_report_are_published(folder: RunFolder) -> None:
