@@ -144,7 +144,11 @@ def _run(config: RunConfig, origin: str, *, csv: bool = False, inline: bool = Fa
     from rtdecode.cli import interrupt
     from rtdecode.cli.aftermath import make_files
     from rtdecode.cli.terminal import Display, print_summary
+    from rtdecode.view.window import screen_problem
 
+    if config.view and (problem := screen_problem()):
+        typer.echo(f"no viewer: {problem}")
+        config = config.model_copy(update={"view": False})
     with Display(config) as display:
         result = session.run(config, origin=origin, interrupt=interrupt, on_status=display.show, inline=inline)
     files = make_files(result.folder, csv=csv)

@@ -24,11 +24,11 @@ class Display:
     """Shows RunStatus as it comes."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._console = Console(stderr=False)
+        self._console = Console()
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._in_place = self._console.is_terminal
-        self._printed_at = 0.0
-        self._console.print(f"run folder: {config.out}", highlight=False, soft_wrap=True, markup=False)
+        self._printed_at: float | None = None
+        self._folder = config.out
 
     def __enter__(self) -> Display:
         if self._in_place:
@@ -41,12 +41,15 @@ class Display:
 
     def show(self, status: RunStatus) -> None:
         """One moment of the run."""
-        line = status_line(status)
+        line, now = status_line(status), time.monotonic()
+        if self._printed_at is None:
+            self._console.print(f"run folder: {self._folder}", highlight=False, soft_wrap=True, markup=False)
         if self._in_place:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
-        elif time.monotonic() - self._printed_at >= _LINE_EVERY_S:
-            self._printed_at = time.monotonic()
+            self._live.update(Text(line), refresh=True)
+        elif self._printed_at is None or now - self._printed_at >= _LINE_EVERY_S:
             print(line, flush=True)
+            self._printed_at = now
+        self._printed_at = self._printed_at or now
 
 
 def status_line(status: RunStatus) -> str:
@@ -80,7 +83,19 @@ def print_summary(folder: RunFolder, report: dict[str, Any], files: list[Path]) 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     frames, latency = report["frames"], report["latency_ms"]
     rows = [("finish", ": ".join(part for part in (report["finish"], report["reason"]) if part))]
-    rows += [("frames", "  ".join(f"{name} {count}" for name, count in frames.items()))]
+    rows += [
+        (
+            "frames expected",
+            f"{frames['expected']} = received {frames['received']} + lost before us {frames['lost_before']}",
+        )
+    ]
+    rows += [
+        (
+            "frames received",
+            f"{frames['received']} = fitted {frames['fitted']} + rejected {frames['rejected']}"
+            f" + lost in ring {frames['lost_in_ring']}",
+        )
+    ]
     rows += [(f"  lost ({lost['reason']})", f"{lost['first']} to {lost['last']}") for lost in report["lost"][:8]]
     rows += [("localizations", f"{report['localizations']}")]
     rows += [("rate", f"{_number(report['rate_fps'], 1)} frames/s")]

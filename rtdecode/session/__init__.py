@@ -8,6 +8,7 @@ from typing import Any
 from rtdecode.core.config import RunConfig
 from rtdecode.core.errors import RtdecodeError
 from rtdecode.core.interrupt import Interrupt
+from rtdecode.session.children import start_viewer
 from rtdecode.session.inline import InlineSession
 from rtdecode.session.processes import OnStatus, ProcessSession
 from rtdecode.session.report import close_run
@@ -15,6 +16,7 @@ from rtdecode.session.resolve import resolve
 from rtdecode.session.status import RunStatus
 from rtdecode.stages.notes import note
 from rtdecode.stages.outcome import Outcome
+from rtdecode.streams.memory import remove_abandoned
 from rtdecode.streams.run_folder import RunFolder
 
 __all__ = ["Interrupt", "Outcome", "RunResult", "RunStatus", "run", "run_inline"]
@@ -45,6 +47,9 @@ def run(
     folder = RunFolder.create(record.out, record.as_yaml())
     kind = InlineSession if inline else ProcessSession
     _reserve(folder)
+    remove_abandoned()
+    if record.view:
+        start_viewer(folder)
     try:
         outcome = kind(folder, record, interrupt or Interrupt(), on_status or _silent).run()
     except RtdecodeError as error:

@@ -72,6 +72,15 @@ class Child:
             except subprocess.TimeoutExpired:
                 pass  # stuck in the kernel (a driver); nothing more can be done from here
 
+    def end_gently(self, patience_s: float) -> None:
+        """Let it close what it holds (camera, light), then kill it. On Windows there is no gentle way: not tested."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(patience_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
     def how_it_ended(self) -> str:
         """Words for events and reports."""
         code = self.process.returncode
@@ -88,6 +97,19 @@ def start(name: str, folder: RunFolder, restarts: int = 0) -> Child:
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=_environment(), **own_group(),
         )  # fmt: skip
     return Child(name, process, time.monotonic(), restarts=restarts)
+
+
+def start_viewer(folder: RunFolder) -> None:
+    """Open the viewer and forget it: it may be closed or die at any time, and it outlives the run."""
+    with folder.log_file("view").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "rtdecode", "view", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            **own_group(),
+        )
 
 
 def own_group() -> dict[str, Any]:

@@ -77,7 +77,7 @@ class InlineSession:
             return
         if self._interrupt.reason is not None:
             self._arbiter.command(Stop(self._interrupt.reason), worker="session")
-        elif minutes is not None and self._watch.elapsed_s > 60 * minutes:
+        elif minutes is not None and self._watch.camera_s(self._stages["acquire"].status()) > 60 * minutes:
             self._arbiter.command(Stop(f"limits.minutes: {minutes:g} minutes"), worker="session")
 
     def _outcome(self) -> Outcome:

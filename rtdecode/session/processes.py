@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rtdecode.core.actions import Action, Stop
@@ -26,6 +27,7 @@ OnStatus = Callable[[RunStatus], None]
 _POLL_MS = 50
 _STATUS_EVERY_S = 0.25
 _STOP_PATIENCE_S = 30.0  # after a Stop: a source that has not ended then is killed with its process
+_CLOSE_PATIENCE_S = 5.0  # a terminated acquire closes camera and light
 _DECIDE_PATIENCE_S = 60.0  # after the log is complete: policies that have not come to its end then are not awaited
 _KILL_ALL_AT = 3  # the third Ctrl-C waits for nothing any more
 _RESTARTED = ("localize", "decide", "record")
@@ -121,8 +123,9 @@ class ProcessSession:
         return Outcome.from_text(ended.reason) if ended is not None else None
 
     def _clean_up(self) -> None:
+        """In good order no child is left by now; after a fault of ours acquire still closes its camera."""
         for child in self._children.values():
-            child.kill()
+            child.end_gently(_CLOSE_PATIENCE_S if child.name == "acquire" else 0.0)
         if self._folder.ring_path is not None and not remove_memory(self._folder.ring_path):
             self._warn(f"{self._folder.ring_path} could not be removed; delete it when no program uses it")
         self._door.close()
@@ -194,21 +197,25 @@ class ProcessSession:
     def _lost(self, child: Child) -> None:
         """A worker that will not come back: without localize there is no run, without the others there is."""
         why = f"{child.name}: {child.how_it_ended()}"
-        if child.name == "localize" or "acquire" not in self._children:  # decide at the start: the run is refused
+        started = self._said("acquire").get("state") not in (None, "opening", "waiting for readers")
+        if child.name == "localize" or not started:  # at the start what was asked for must be there
             self._fault = self._fault or why
             self._stop_acquire(Stop(why))
-        else:
-            self._warn(f"{why}; the run went on without it")
+            return
+        self._warn(f"{why}; the run went on without it")
+        if child.name == "record" and self._folder.ring_path is not None:
+            with suppress(RingError):  # a replay would wait for it for ever
+                RingReader.open(self._folder.ring_path, "record").close()
 
     def _hold_limits(self) -> None:
-        minutes = self._record.limits.minutes
+        minutes, running_s = self._record.limits.minutes, self._watch.camera_s(self._said("acquire"))
         if self._interrupt.reason is not None and self._stopped_at is None:
             self._arbiter.command(Stop(self._interrupt.reason), worker="session")
-        elif minutes is not None and self._watch.elapsed_s > 60 * minutes and self._stopped_at is None:
+        elif minutes is not None and running_s > 60 * minutes and self._stopped_at is None:
             self._arbiter.command(Stop(f"limits.minutes: {minutes:g} minutes"), worker="session")
         if self._interrupt.times >= _KILL_ALL_AT:
             for child in self._children.values():
-                child.kill()
+                child.end_gently(_CLOSE_PATIENCE_S if child.name == "acquire" else 0.0)
         self._hold_patience()
 
     def _hold_patience(self) -> None:
@@ -218,7 +225,7 @@ class ProcessSession:
         if time.monotonic() - self._stopped_at > _STOP_PATIENCE_S:
             self._given_up = True
             self._warn(f"acquire did not stop within {_STOP_PATIENCE_S:.0f} s and was killed: check camera and light")
-            acquire.kill()
+            acquire.end_gently(_CLOSE_PATIENCE_S)
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, Stop):

@@ -33,11 +33,18 @@ class Watch:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._fitted: deque[tuple[float, int]] = deque()
+        self._camera_since: float | None = None
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since the session began."""
         return time.monotonic() - self._began
+
+    def camera_s(self, acquire: dict[str, Any]) -> float:
+        """Seconds since the camera was started, by what acquire says of itself; 0 before."""
+        if acquire.get("state") == "running" and self._camera_since is None:
+            self._camera_since = time.monotonic()
+        return 0.0 if self._camera_since is None else time.monotonic() - self._camera_since
 
     def status(self, state: str, acquire: dict[str, Any], localize: dict[str, Any]) -> RunStatus:
         """From the latest status of each of the two."""

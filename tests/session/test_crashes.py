@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from runs import DEADLINE_S, HERE, N_FRAMES, Kit, Watched, bytes_of, frames_in, wait_for, worker, workers
@@ -17,6 +18,7 @@ from runs import DEADLINE_S, HERE, N_FRAMES, Kit, Watched, bytes_of, frames_in, 
 from rtdecode import session
 from rtdecode.core.interrupt import Interrupt
 from rtdecode.streams.run_folder import RunFolder
+from rtdecode.view.window import screen_problem
 
 POLICIES = f"{HERE / 'policies.py'}"
 
@@ -111,6 +113,37 @@ def test_a_camera_that_is_not_there_fails_the_run_with_its_own_words(kit: Kit) -
     result = session.run(kit.config("run", {"absent": True}))
     assert result.outcome.finish == "failed" and "no camera answers" in result.outcome.reason
     assert workers(result.folder.path) == []
+
+
+def test_the_recorder_dies_for_good_and_the_run_goes_on_with_a_warning(kit: Kit) -> None:
+    run = Watched(kit.config("run", {"hold_after": 18}, record=True, limits={"restarts": 0}))
+    run.wait_for_frames(10)
+    worker(run.folder.path, "record").kill()
+    kit.go.touch()
+    result = run.end()
+    assert result.outcome.finish == "completed" and result.report["frames"]["fitted"] == N_FRAMES
+    assert any(words.startswith("record: killed by signal 9") for words in result.report["warnings"])
+
+
+def test_the_viewer_is_started_and_nobody_notices_its_death(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    if problem := screen_problem():
+        pytest.skip(problem)
+    run = Watched(kit.config("run", {"hold_after": 18}, view=True))
+    run.wait_for_frames(10)
+    viewer = next(
+        p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[3:] == ["view", str(run.folder.path)]
+    )
+    viewer.kill()
+    kit.go.touch()
+    result = run.end()
+    assert result.outcome.finish == "completed" and result.report["warnings"] == []
+
+
+def test_the_sessions_own_time_limit_holds(kit: Kit) -> None:
+    result = session.run_inline(kit.config("run", {"hold_after": 18}, limits={"minutes": 0.01}))
+    assert result.outcome == session.Outcome("stopped", "limits.minutes: 0.01 minutes")
+    assert 0 < result.report["frames"]["fitted"] <= 18 and kit.deeds()[-2:] == ["stop", "close"]
 
 
 @pytest.fixture
