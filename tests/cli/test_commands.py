@@ -167,3 +167,16 @@ def test_a_line_of_progress_says_what_the_issue_asks_for() -> None:
     for words in ("1200/6000", "99.7 fps", "lag 4", "lost 3", "localizations 25000", "latency 13.2 ms"):
         assert words in line
     assert status_line(RunStatus("starting: acquire", 1.0)) == "  1.0 s  starting: acquire"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("live-*.yaml")), ids=lambda p: p.name
+)
+def test_the_configurations_that_we_give_away_are_right(path: Path) -> None:
+    from rtdecode.cli.runs import _load
+    from rtdecode.core import plugins
+    from rtdecode.sources import BUILT_IN
+
+    config = _load(path)
+    plugins.build(config.source, BUILT_IN, str(path))
+    assert config.limits.restarts == 5
