@@ -94,7 +94,27 @@ def tiff_files(folder: Path) -> list[Path]:
             "single-frame TIFF files, a stack, or a run of rtdecode that was recorded (record: true)",
             "Name the recording itself.",
         )
-    return sorted(found, key=lambda path: _natural(path.name))
+    found = sorted(found, key=lambda path: _natural(path.name))
+    _check_one_recording(folder, found)
+    return found
+
+
+def _check_one_recording(folder: Path, files: list[Path]) -> None:
+    """Files of one movie differ in their numbers only; a folder of several movies would be joined in silence."""
+    first = files[0]
+    other = next((path for path in files if _series(path) != _series(first)), None)
+    if other is not None:
+        raise unusable(
+            folder,
+            f"{first.name} and {other.name}, which look like different recordings",
+            "TIFF files of one movie, whose names differ in their numbers only",
+            "Name the file itself, or put the movie into a folder of its own.",
+        )
+
+
+def _series(path: Path) -> str:
+    """A name without its numbers and what separates them: alike for all files of one movie."""
+    return re.sub(r"[\d\s._()-]+", "", path.name).lower()
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

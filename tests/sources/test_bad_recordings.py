@@ -50,6 +50,10 @@ def _mixed_folder(folder: Path, last: Callable[[Path], object]) -> Path:
 
 
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "folder of two movies": (
+        lambda d: _mixed_folder(d, lambda last: write_tiff(last.with_name("bright_field.tif"), FRAMES)),
+        r"1\.tif and bright_field\.tif, which look like different recordings",
+    ),
     "missing": (lambda d: d / "nothing.tif", "nothing of this name"),
     "empty file": (lambda d: _empty(d / "m.tif"), "an empty file"),
     "empty folder": (lambda d: d, "without TIFF files"),
