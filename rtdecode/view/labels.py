@@ -24,7 +24,7 @@ def ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round values between `low` and `high`, at most `most`."""
     span = high - low
     power = 10.0 ** math.floor(math.log10(span / most))
-    step = next(factor * power for factor in (1, 2, 5, 10) if span / (factor * power) <= most - 1)
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if span / (factor * power) <= most - 1)
     first = math.ceil(low / step - 1e-9)
     return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -192,3 +192,5 @@ def test_round_numbers_for_bars() -> None:
     assert [length_words(n) for n in (500, 1000, 20000, 2e6)] == ["500 nm", "1 µm", "20 µm", "2 mm"]
     assert ticks(-500, 500) == [-400, -200, 0, 200, 400]
     assert ticks(0, 50) == [0, 10, 20, 30, 40, 50]
+    assert ticks(0, 650) == [0, 200, 400, 600]
+    assert all(2 <= len(ticks(0.3, 0.3 + 1.01**k)) <= 7 for k in range(-500, 900))
