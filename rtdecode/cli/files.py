@@ -130,7 +130,7 @@ def _score(what: Path, truth: Path, n_frames: int | None, px_nm: float) -> dict[
     import numpy as np
 
     from rtdecode.analysis.evaluate import Rules, score
-    from rtdecode.formats.truth_csv import read_truth
+    from rtdecode.streams.truth import read_truth
 
     emitters = read_truth(truth)
     found, frames, field = _run_table(what) if what.is_dir() else (_csv_table(what, px_nm), None, None)

@@ -153,7 +153,9 @@ def _run(config: RunConfig, origin: str, *, csv: bool = False, inline: bool = Fa
         result = session.run(config, origin=origin, interrupt=interrupt, on_status=display.show, inline=inline)
     files = make_files(result.folder, csv=csv)
     print_summary(result.folder, result.report, files)
-    raise typer.Exit(0 if result.outcome.as_asked else 1)
+    if not result.outcome.as_asked:
+        typer.echo(f"rtdecode: the run failed: {result.outcome.reason}", err=True)
+        raise typer.Exit(1)
 
 
 def _config(origin: str, **fields: Any) -> RunConfig:

@@ -9,6 +9,7 @@ from rtdecode.core.config import RunConfig
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.fitter import check_camera
 from rtdecode.sources import BUILT_IN
+from rtdecode.sources.replay import ReplaySource
 from rtdecode.stages.build import build_source
 from rtdecode.stages.run_record import RunRecord, versions
 
@@ -31,10 +32,26 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
         camera=camera,
         out=config.out.resolve(),
         origin=origin,
+        camera_assumed=config.camera is None and not _is_simulated(config),
         model_name=bundle.name,
         model_sha256=bundle.sha256,
         versions=versions(),
     )
     if record.source.use in BUILT_IN:
-        build_source(record, None)
+        _check_source(record)
     return record
+
+
+def _is_simulated(config: RunConfig) -> bool:
+    """Such a source is given the run's camera and obeys it."""
+    return config.source.use == "simulated" or config.source.fields.get("simulated") is not None
+
+
+def _check_source(record: RunRecord) -> None:
+    """Keys and values; and a recording in one file is opened, so that a wrong path leaves no run folder behind."""
+    source = build_source(record, None)
+    if isinstance(source, ReplaySource) and not source.path.is_dir():
+        try:
+            source.open()
+        finally:
+            source.close()

@@ -20,6 +20,7 @@ class RunRecord(RunConfig):
     """A run's configuration with everything filled in, and what it was made with."""
 
     origin: str  # the file that the configuration came from, or words
+    camera_assumed: bool = False  # nobody said what camera took the frames; the model's own was taken
     model_name: str
     model_sha256: str
     versions: dict[str, str]

@@ -93,6 +93,10 @@ def test_faults_of_the_user_are_one_message_and_status_1(
     camera.write_text("px_nm: [100, 110]\nbaseline_adu: 100\ne_per_adu: 45\nread_noise_e: 74.4\nem_gain: 100\n")
     said = refused(capsys, "replay", str(movie), *model, *out, "--camera", str(camera))
     assert "em_gain: model 300.0, run 100.0" in said
+    assert "no-such.tif" in refused(capsys, "replay", str(tmp_path / "no-such.tif"), *model, *out)
+    movie.write_bytes(movie.read_bytes()[:200])
+    assert "movie.npy" in refused(capsys, "replay", str(movie), *model, *out)
+    assert not (tmp_path / "run").exists()  # what is refused leaves nothing behind
     assert "nothing runs here" in refused(capsys, "stop", str(finished_run(tmp_path, tiny_bundle)))
     assert "not a run" in refused(capsys, "report", str(tmp_path))
     assert "--truth" in refused(capsys, "evaluate", str(tmp_path))
@@ -131,7 +135,7 @@ def test_simulate_replay_export_evaluate_agree(tmp_path: Path, tiny_bundle: Mode
     assert set(frames) == {"expected", "received", "fitted", "rejected", "lost_before", "lost_in_ring"}
     assert frames["expected"] == frames["fitted"] == 12 and report["finish"] == "completed"
     assert {"p50", "p99", "max"} <= set(report["latency_ms"]) and report["rate_fps"] > 0
-    assert (place / "picture.png").stat().st_size > 1000
+    assert (place / "picture.png").stat().st_size > 1000 and report["warnings"] == []
     out = tmp_path / "table.csv"
     assert run(["export", str(place), "--format", "thunderstorm", "--out", str(out)]) == 0
     assert f"{report['localizations']} localizations" in capsys.readouterr().out
