@@ -35,7 +35,8 @@ def doubts(
 ) -> list[str]:
     """One sentence for each sign that the model, the camera or the recording do not belong together.
 
-    `mean_frame_adu` (H, W) is the mean of the `n_frames` fitted frames in ADU of `camera`. Without frames there is nothing to doubt.
+    `mean_frame_adu` (H, W) is the mean of the `n_frames` fitted frames in ADU of `camera`.
+    Without frames there is nothing to doubt.
     """
     if n_frames == 0:
         return []
