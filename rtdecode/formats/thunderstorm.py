@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
-from rtdecode.formats.tables import CHUNK_ROWS, F8, column_number, read_table, require, write_table
+from rtdecode.streams.tables import CHUNK_ROWS, F8, column_number, read_table, require, write_table
 
 HEADER = (
     '"id","frame","x [nm]","y [nm]","z [nm]","intensity [photon]","offset [photon]","bkgstd [photon]",'

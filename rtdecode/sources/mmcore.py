@@ -15,12 +15,13 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from rtdecode.core.actions import Action, SetProperty, Stop
 from rtdecode.core.camera import Camera
-from rtdecode.core.errors import EndOfStream, SourceError, SourceLost
+from rtdecode.core.errors import EndOfStream, RtdecodeError, SourceError, SourceLost
 from rtdecode.core.frames import FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.sources.mmcore_connect import Connection, connect, property_text, trying
 from rtdecode.sources.mmcore_tags import ImageCount, nanoseconds, read_tags, whole_number
-from rtdecode.sources.scene import SimulatedScene, write_truth
+from rtdecode.sources.scene import SimulatedScene
+from rtdecode.streams.truth import write_truth
 
 
 class MMCoreSource(StrictModel):
@@ -217,6 +218,6 @@ class MMCoreSource(StrictModel):
 def _failure(what: str, step: Callable[[], None]) -> str | None:
     try:
         trying(what, step)
-    except SourceError as error:
+    except RtdecodeError as error:
         return str(error)
     return None

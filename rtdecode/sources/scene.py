@@ -11,7 +11,7 @@ from pydantic import Field
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import SourceError
-from rtdecode.core.localizations import EMITTER_DTYPE, Emitters
+from rtdecode.core.localizations import Emitters
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.physics import structures
 from rtdecode.physics.camera import adu_from_photons
@@ -95,19 +95,3 @@ def load_psf(path: Path | None, camera: Camera = CHALLENGE_CAMERA) -> Psf:
         sizes = (f"{x:g} x {y:g} nm" for x, y in (psf.px_nm, camera.px_nm))
         raise SourceError(f"{path}: a PSF for pixels of {next(sizes)}; the camera's are {next(sizes)}. Use its own.")
     return psf
-
-
-def write_truth(path: Path, emitters: Emitters) -> None:
-    """Truth as CSV, `frame_index,x_nm,y_nm,z_nm,photons`; the file appears only when it is complete.
-
-    Raises SourceError where it cannot be written.
-    """
-    names = EMITTER_DTYPE.names or ()
-    partial = path.with_name(path.name + ".part")
-    rows = np.column_stack([emitters[name].astype(np.float64) for name in names])
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            np.savetxt(file, rows, "%d,%.9g,%.9g,%.9g,%.9g", header=",".join(names), comments="")
-        partial.replace(path)
-    except OSError as error:
-        raise SourceError(f"{path}: the truth could not be written: {error.strerror or error}") from error

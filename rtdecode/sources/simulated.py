@@ -13,7 +13,8 @@ from rtdecode.core.camera import Camera
 from rtdecode.core.errors import SourceError
 from rtdecode.core.frames import FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.sources.playback import Playback
-from rtdecode.sources.scene import CHALLENGE_CAMERA, SimulatedScene, Specimen, load_psf, write_truth
+from rtdecode.sources.scene import CHALLENGE_CAMERA, SimulatedScene, Specimen, load_psf
+from rtdecode.streams.truth import write_truth
 
 
 class SimulatedCamera(SimulatedScene):

@@ -15,10 +15,10 @@ from source_contract import DEADLINE_S, SourceContract, drain, read_next, slot_f
 from rtdecode.core.actions import SetProperty, Stop
 from rtdecode.core.errors import EndOfStream, SourceError, SourceLost
 from rtdecode.core.frames import FrameFlag, FrameInfo, Roi
-from rtdecode.formats.truth_csv import read_truth
 from rtdecode.sources.mmcore import MMCoreSource
 from rtdecode.sources.mmcore_tags import Expected, ImageCount
 from rtdecode.sources.scene import CHALLENGE_CAMERA, SimulatedScene, Specimen, load_psf
+from rtdecode.streams.truth import read_truth
 
 pytest.importorskip("pymmcore_plus")
 mm_test_adapters = pytest.importorskip("mm_test_adapters")

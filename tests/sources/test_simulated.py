@@ -10,11 +10,11 @@ from source_contract import SourceContract, drain, read_next, slot_for
 
 from rtdecode.core.actions import SetProperty, Stop
 from rtdecode.core.camera import Camera
-from rtdecode.core.errors import CalibrationError, SourceError
-from rtdecode.formats.truth_csv import read_truth
+from rtdecode.core.errors import CalibrationError, FileFormatError, SourceError
 from rtdecode.physics.psf import SplinePsf
 from rtdecode.sources.scene import CHALLENGE_CAMERA, SimulatedScene, Specimen, load_psf
 from rtdecode.sources.simulated import SimulatedCamera
+from rtdecode.streams.truth import read_truth
 
 
 class TestPacedContract(SourceContract):
@@ -132,7 +132,7 @@ def test_saturation_is_flagged() -> None:
 def test_truth_that_cannot_be_written_is_an_error_after_closing(tmp_path: Path) -> None:
     source = SimulatedCamera(frames=2, truth=tmp_path / "nowhere" / "truth.csv", paced=False)
     source.open()
-    with pytest.raises(SourceError, match="nowhere"):
+    with pytest.raises(FileFormatError, match="nowhere"):
         source.close()
     source.close()
 

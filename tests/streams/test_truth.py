@@ -9,8 +9,8 @@ import pytest
 
 from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import EMITTER_DTYPE
-from rtdecode.formats.truth_csv import read_truth, write_truth
 from rtdecode.physics.structures import switch, tubes
+from rtdecode.streams.truth import read_truth, write_truth
 
 HEADER = "frame_index,x_nm,y_nm,z_nm,photons"
 

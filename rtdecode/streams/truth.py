@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters
-from rtdecode.formats.tables import CHUNK_ROWS, column_number, read_table, require, write_table
+from rtdecode.streams.tables import CHUNK_ROWS, column_number, read_table, require, write_table
 
 COLUMNS = ("frame_index", "x_nm", "y_nm", "z_nm", "photons")
 _ROW = "%d,%.9g,%.9g,%.9g,%.9g"  # nine digits give every float32 back exactly
