@@ -45,7 +45,7 @@ class InlineSession:
                 self._round()
             return self._outcome()
         except RtdecodeError as error:
-            self._note("session", "error", None, {"error": str(error)})
+            self._note("session", "error", None, {"reason": str(error)})
             return Outcome.failed(str(error))
         finally:
             self._clean_up()

@@ -169,7 +169,7 @@ class ProcessSession:
         if not child.look():
             return
         if child.end != "done":
-            self._note("session", "died", None, {"of": child.name, "how": child.how_it_ended()})
+            self._note("session", "died", None, {"of": child.name, "reason": child.how_it_ended()})
         if child.name == "acquire":
             self._acquire_ended(child)
         elif child.end == "crashed" and self._may_restart(child):
@@ -189,7 +189,7 @@ class ProcessSession:
         return within and self._fault is None and self._interrupt.times < _KILL_ALL_AT
 
     def _restart(self, child: Child) -> None:
-        self._note("session", "restart", None, {"of": child.name, "why": child.how_it_ended()})
+        self._note("session", "restart", None, {"of": child.name, "reason": child.how_it_ended()})
         for message in self._door.poll(0):  # its last words, before its successor speaks
             self._hear(message)
         self._start(child.name, child.restarts + 1)
@@ -260,7 +260,7 @@ class ProcessSession:
         return f"starting: {', '.join(starting)}"
 
     def _warn(self, sentence: str) -> None:
-        self._note("session", "warning", None, {"warning": sentence})
+        self._note("session", "warning", None, {"reason": sentence})
 
     def _note(self, worker: str, kind: str, frame_index: int | None, fields: dict[str, Any]) -> None:
         note(self._folder, worker, kind, frame_index, **fields)

@@ -99,13 +99,13 @@ def _told(folder: RunFolder) -> list[str]:
     sentences = []
     for event in folder.read_events():
         match event:
-            case {"kind": "restart", "of": of, "why": why}:
+            case {"kind": "restart", "of": of, "reason": why}:
                 sentences.append(f"{of} was restarted: {why}")
-            case {"kind": "policy_error", "policy": policy, "error": error}:
+            case {"kind": "policy_error", "policy": policy, "reason": error}:
                 sentences.append(f"policy {policy} failed and was asked no more: {str(error).strip().splitlines()[-1]}")
-            case {"kind": "error", "worker": worker, "error": error}:
+            case {"kind": "error", "worker": worker, "reason": error}:
                 sentences.append(f"{worker}: {error}")
-            case {"kind": "warning", "warning": warning}:
+            case {"kind": "warning", "reason": warning}:
                 sentences.append(str(warning))
     return list(dict.fromkeys(sentences))
 

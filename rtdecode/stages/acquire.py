@@ -127,7 +127,7 @@ class AcquireStage:
             try:
                 self._source.apply(action)
             except RtdecodeError as error:
-                self._event("error", error=str(error), action=str(action))
+                self._event("error", reason=str(error), action=str(action))
 
     def abandon(self, reason: str) -> None:
         """Nobody watches any more: camera idle and light off at once, the run ends as failed."""
@@ -178,7 +178,7 @@ class AcquireStage:
         try:
             self._source.close()
         except CLOSING_ERRORS as error:
-            self._event("error", error=f"closing the source: {error}")
+            self._event("error", reason=f"closing the source: {error}")
             return f"closing the source: {error}"
         return None
 

@@ -71,4 +71,4 @@ class Arbiter:
 
     def _write(self, action: Action, verdict: Verdict, why: str, worker: str) -> None:
         fields: dict[str, Any] = {"action": action_as_json(action), "verdict": verdict.value}
-        self.record(worker, "action", None, fields | ({"why": why} if why else {}))
+        self.record(worker, "action", None, fields | ({"reason": why} if why else {}))

@@ -85,7 +85,7 @@ class DecideStage:
             actions = [_checked(action) for action in seat.policy.update(found, progress)]
         except Exception:  # user code may raise anything, and must not take the others with it
             seat.alive = False
-            self._tell(seat, "policy_error", progress, error=traceback.format_exc(limit=-3))
+            self._tell(seat, "policy_error", progress, reason=traceback.format_exc(limit=-3))
             return
         for number, action in enumerate(actions):
             self._tell(seat, "decision", progress, number=number, action=action_as_json(action))

@@ -70,6 +70,18 @@ class Widefield:
         self._saved_at = time.monotonic()
 
 
+def saved_total_adu(folder: Path) -> NDArray[np.float64] | None:
+    """(H, W) sum of a run's fitted frames; where localize never came to the end, as last saved; None before that."""
+    if (folder / FINAL_NAME).exists():
+        total: NDArray[np.float64] = np.load(folder / FINAL_NAME, allow_pickle=False)
+        return total
+    if not (folder / PART_NAME).exists():
+        return None
+    with np.load(folder / PART_NAME, allow_pickle=False) as parts:
+        total = parts["total_adu"].copy()
+    return total
+
+
 def _keep(path: Path, buffer: io.BytesIO) -> None:
     """Replace `path` in one step. Not synced: that would hold up frames. A full disk shows in the log, not here."""
     draft = path.with_name(f".{path.name}")

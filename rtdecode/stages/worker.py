@@ -41,7 +41,7 @@ def run_worker(name: str, run_dir: Path) -> int:
     except RtdecodeError as error:
         complain(traceback.format_exc())
         line.fault = str(error)
-        note(folder, name, "error", error=str(error))
+        note(folder, name, "error", reason=str(error))
         return REFUSED
     finally:
         _end(stage, line)

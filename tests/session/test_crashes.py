@@ -137,7 +137,8 @@ def test_the_viewer_is_started_and_nobody_notices_its_death(kit: Kit, monkeypatc
     viewer.kill()
     kit.go.touch()
     result = run.end()
-    assert result.outcome.finish == "completed" and result.report["warnings"] == []
+    assert result.outcome.finish == "completed" and result.report["frames"]["fitted"] == N_FRAMES
+    assert [words for words in result.report["warnings"] if "camera was given" not in words] == []
 
 
 def test_the_sessions_own_time_limit_holds(kit: Kit) -> None:

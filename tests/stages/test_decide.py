@@ -124,7 +124,7 @@ def test_a_policy_that_raises_is_told_of_once_and_the_others_go_on(folder: RunFo
     run(stage)
     run(DecideStage(folder, [("f", Failing()), ("c", Counting())], (100.0, 100.0), lambda action: None))
     errors = [event for event in folder.read_events() if event["kind"] == "policy_error"]
-    assert len(errors) == 1 and errors[0]["frame_index"] == 3 and "a user's mistake" in errors[0]["error"]
+    assert len(errors) == 1 and errors[0]["frame_index"] == 3 and "a user's mistake" in errors[0]["reason"]
     assert stage.status()["policies"] == {"f": "failed", "c": "running"}
     assert Stop("thirty (c, frame 2)") in wishes and len(wishes) > 3
 
@@ -138,4 +138,4 @@ def test_what_is_no_action_ends_that_policy(folder: RunFolder) -> None:
     stage = DecideStage(folder, [("s", Shouting())], (100.0, 100.0), lambda action: None)  # type: ignore[list-item]
     write(log, 0, [1])
     run(stage)
-    assert "not 'stop!'" in str(folder.read_events()[-1]["error"])
+    assert "not 'stop!'" in str(folder.read_events()[-1]["reason"])
