@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdecode.cli.terminal import outliving
 from rtdecode.core.errors import RtdecodeError
 from rtdecode.formats import FORMATS
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.run_record import RunRecord
-from rtdecode.stages.widefield import FINAL_NAME
+from rtdecode.stages.widefield import saved_total_adu
 from rtdecode.streams.log import LogReader
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.picture import write_picture
@@ -23,19 +24,23 @@ def make_files(folder: RunFolder, *, csv: bool) -> list[Path]:
     _try("picture.png", lambda: make_picture(folder))
     if csv:
         _try("localizations.csv", lambda: export(folder, "thunderstorm", folder.localizations_csv))
+    return files_of(folder)
+
+
+def files_of(folder: RunFolder) -> list[Path]:
+    """Files of a run that are there for people and programs."""
     return sorted(path for path in folder.path.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def make_picture(folder: RunFolder) -> None:
     """picture.png from the log and the summed frames; nothing where no frame was fitted."""
-    widefield = folder.path / FINAL_NAME
-    if not widefield.exists():
+    total = saved_total_adu(folder.path)
+    if total is None:
         return
     commits, localizations = LogReader.open(folder.path).all()
     n_frames = int(np.count_nonzero(commits["fate"] == 0))
     if n_frames:
         px_nm = camera_px_nm(RunRecord.of_run(folder))
-        total = np.load(widefield, allow_pickle=False)
         write_picture(folder.picture, localizations, total, px_nm, n_frames=n_frames, title=folder.name)
 
 
@@ -49,4 +54,5 @@ def _try(what: str, make: Callable[[], object]) -> None:
     try:
         make()
     except (RtdecodeError, OSError) as error:
-        print(f"rtdecode: {what} could not be written: {error}", file=sys.stderr)
+        with outliving(sys.stderr):
+            print(f"rtdecode: {what} could not be written: {error}", file=sys.stderr)

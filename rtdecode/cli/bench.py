@@ -119,11 +119,11 @@ def ring_figures(path: Path, size: int, seconds: float) -> Figures:
     ring = RingWriter.create(path, (size, size), "uint16", 64, readers=("bench",))
     reader = subprocess.Popen([sys.executable, "-c", f"from rtdecode.cli.bench import drain; drain({str(path)!r})"])
     pixels = np.zeros((size, size), np.uint16)
-    for i in range(64):  # until the reader has come
+    for i in range(2 * 64):  # more than the ring holds: the reader has come
         _push(ring, i, pixels)
     began, n = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
-        _push(ring, 64 + n, pixels)
+        _push(ring, 2 * 64 + n, pixels)
         n += 1
     took = time.perf_counter() - began
     ring.finish(None, "completed")

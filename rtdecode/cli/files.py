@@ -73,10 +73,11 @@ def evaluate(
 
 
 def report(run: Run) -> None:
-    """Print a run's summary; makes report.json where the session died before it could.
+    """Print a run's summary; makes report.json and picture.png where the session died before it could.
 
     Example: [bold]rtdecode report runs/cell3[/bold]
     """
+    from rtdecode.cli.aftermath import files_of, make_files
     from rtdecode.cli.terminal import print_summary
     from rtdecode.session.report import close_run
     from rtdecode.stages.outcome import Outcome
@@ -86,7 +87,7 @@ def report(run: Run) -> None:
     if folder.is_running:
         raise RunFolderError(f"{run}: still running; end it with `rtdecode stop`, or watch it with `rtdecode view`")
     made = folder.read_report() or close_run(folder, Outcome.failed("the session died before the end of the run"))
-    print_summary(folder, made, sorted(path for path in run.iterdir() if path.is_file()))
+    print_summary(folder, made, files_of(folder) if folder.picture.exists() else make_files(folder, csv=False))
 
 
 def models() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -143,18 +144,21 @@ def _run(config: RunConfig, origin: str, *, csv: bool = False, inline: bool = Fa
     from rtdecode import session
     from rtdecode.cli import interrupt
     from rtdecode.cli.aftermath import make_files
-    from rtdecode.cli.terminal import Display, print_summary
+    from rtdecode.cli.terminal import Display, outliving, print_summary
     from rtdecode.view.window import screen_problem
 
     if config.view and (problem := screen_problem()):
-        typer.echo(f"no viewer: {problem}")
+        with outliving(sys.stdout):
+            typer.echo(f"no viewer: {problem}")
         config = config.model_copy(update={"view": False})
     with Display(config) as display:
         result = session.run(config, origin=origin, interrupt=interrupt, on_status=display.show, inline=inline)
     files = make_files(result.folder, csv=csv)
-    print_summary(result.folder, result.report, files)
+    with outliving(sys.stdout):
+        print_summary(result.folder, result.report, files)
     if not result.outcome.as_asked:
-        typer.echo(f"rtdecode: the run failed: {result.outcome.reason}", err=True)
+        with outliving(sys.stderr):
+            typer.echo(f"rtdecode: the run failed: {result.outcome.reason}", err=True)
         raise typer.Exit(1)
 
 

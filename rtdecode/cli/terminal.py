@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -20,11 +24,31 @@ _LINE_EVERY_S = 5.0  # where there is no terminal to change a line on
 _WIDTH = 110
 
 
+class _Console(Console):
+    """Rich's, which would end the program where the pipe is closed; a run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `outliving`."""
+        raise BrokenPipeError("nobody reads our output any more")
+
+
+@contextmanager
+def outliving(stream: TextIO) -> Iterator[None]:
+    """A window that was closed or a pipe that broke silences us; it must not take a run's report and files with it."""
+    try:
+        yield
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # or the next word, and Python's own last flush, would fail again
+        os.close(nowhere)
+
+
 class Display:
     """Shows RunStatus as it comes."""
 
     def __init__(self, config: RunConfig) -> None:
-        self._console = Console()
+        self._console = _Console()
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._in_place = self._console.is_terminal
         self._printed_at: float | None = None
@@ -32,15 +56,21 @@ class Display:
 
     def __enter__(self) -> Display:
         if self._in_place:
-            self._live.start()
+            with outliving(sys.stdout):
+                self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._in_place:
-            self._live.stop()
+            with outliving(sys.stdout):
+                self._live.stop()
 
     def show(self, status: RunStatus) -> None:
         """One moment of the run."""
+        with outliving(sys.stdout):
+            self._show(status)
+
+    def _show(self, status: RunStatus) -> None:
         line, now = status_line(status), time.monotonic()
         if self._printed_at is None:
             self._console.print(f"run folder: {self._folder}", highlight=False, soft_wrap=True, markup=False)
@@ -67,9 +97,9 @@ def status_line(status: RunStatus) -> str:
 
 def print_summary(folder: RunFolder, report: dict[str, Any], files: list[Path]) -> None:
     """Ledger, rates, latency, score, warnings, files: what a person reads at the end."""
-    console = Console()
+    console = _Console()
     if not console.is_terminal:
-        console = Console(width=_WIDTH)
+        console = _Console(width=_WIDTH)
     table = Table(title=f"{folder.name}: {report['finish']}", show_header=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

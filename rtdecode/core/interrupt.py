@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from types import FrameType
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")  # SIGBREAK: Ctrl-Break on Windows
+_ONE_WISH_S = 1.0  # a held or hammered key asks once; the third wish kills workers, which must be meant
 
 
 class Interrupt:
@@ -13,6 +16,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.times = 0
+        self._came_at = -math.inf
         self.reason: str | None = None
 
     def install(self) -> Interrupt:
@@ -30,4 +34,7 @@ class Interrupt:
         self.reason = self.reason or reason
 
     def _came(self, number: int, _: FrameType | None) -> None:
+        since, self._came_at = time.monotonic() - self._came_at, time.monotonic()
+        if since < _ONE_WISH_S and self.times:
+            return
         self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)

@@ -37,6 +37,8 @@ def parse_yaml(text: str, model: type[ModelT], origin: str) -> ModelT:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
         raise ConfigError(f"{origin}, line {line}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    if twice := _repeated(node, origin):
+        raise ConfigError("\n".join(twice))
     if not isinstance(fields, dict):
         raise ConfigError(f"{origin}: expected a mapping of keys to values, found {type(fields).__name__}")
     return validate(fields, model, origin, _line_numbers(node))
@@ -66,6 +68,23 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+
+
+def _repeated(node: yaml.Node | None, origin: str) -> list[str]:
+    """A sentence for each key that stands twice in one mapping: YAML would silently take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        return [fault for value in node.value for fault in _repeated(value, origin)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    faults: list[str] = []
+    first: dict[str, int] = {}
+    for key, value in node.value:
+        line, name = key.start_mark.line + 1, str(key.value)
+        if name in first:
+            faults.append(f"{origin}, line {line}: key '{name}' stands in line {first[name]} already; keep one of them")
+        first.setdefault(name, line)
+        faults += _repeated(value, origin)
+    return faults
 
 
 def _line_numbers(node: yaml.Node | None, at: KeyPath = ()) -> dict[KeyPath, int]:
