@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from rtdecode.cli.terminal import outliving
-from rtdecode.core.errors import RtdecodeError
 from rtdecode.formats import FORMATS
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.run_record import RunRecord
@@ -53,6 +52,6 @@ def export(folder: RunFolder, name: str, out: Path) -> int:
 def _try(what: str, make: Callable[[], object]) -> None:
     try:
         make()
-    except (RtdecodeError, OSError) as error:
+    except Exception as error:  # a run that went well is not failed by its picture
         with outliving(sys.stderr):
-            print(f"rtdecode: {what} could not be written: {error}", file=sys.stderr)
+            print(f"rtdecode: {what} could not be written: {error!r}", file=sys.stderr)

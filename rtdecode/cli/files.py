@@ -54,7 +54,9 @@ def evaluate(
     frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of the movie, from 0. Default: up to the last")
     ] = None,
-    px_nm: Annotated[float, typer.Option(help="Pixel of a CSV: ThunderSTORM counts from its corner.")] = 100.0,
+    px_nm: Annotated[
+        str, typer.Option(help="Pixel size of a CSV, one number or x,y: it counts from a corner.")
+    ] = "100",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score localizations against the truth, or a model on fresh simulations.
@@ -68,7 +70,7 @@ def evaluate(
         return _evaluate_model(model, write, as_json)
     if what is None or truth is None:
         raise ConfigError("evaluate FILE.csv|RUN needs --truth TRUTH.csv")
-    scores = _score(what, truth, frames, px_nm)
+    scores = _score(what, truth, frames, _pixel_size(px_nm))
     typer.echo(json.dumps(scores, indent=2) if as_json else "\n".join(f"{k:22} {v}" for k, v in scores.items()))
 
 
@@ -126,7 +128,7 @@ def _evaluate_model(model: str, write: bool, as_json: bool) -> None:
         print_scores(scores)
 
 
-def _score(what: Path, truth: Path, n_frames: int | None, px_nm: float) -> dict[str, Any]:
+def _score(what: Path, truth: Path, n_frames: int | None, px_nm: tuple[float, float]) -> dict[str, Any]:
     """Over the fitted frames of a run, or over all frames of a CSV up to the last one named."""
     import numpy as np
 
@@ -143,12 +145,23 @@ def _score(what: Path, truth: Path, n_frames: int | None, px_nm: float) -> dict[
     return score(emitters, found, frames=frames, rules=Rules(field=field)).as_dict()
 
 
-def _csv_table(path: Path, px_nm: float) -> Localizations:
+def _pixel_size(text: str) -> tuple[float, float]:
+    """(x, y) nm from `100` or `127,117`."""
+    try:
+        sizes = [float(part) for part in text.split(",")]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (1, 2) or not all(0 < size < 1e6 for size in sizes):
+        raise ConfigError(f"--px-nm {text!r}: expected one size in nm above 0, or two as x,y")
+    return sizes[0], sizes[-1]
+
+
+def _csv_table(path: Path, px_nm: tuple[float, float]) -> Localizations:
     from rtdecode.formats.thunderstorm import read_thunderstorm
 
     if not path.is_file():
         raise FileFormatError(f"{path}: there is no such file or run folder")
-    return read_thunderstorm(path, (px_nm, px_nm))
+    return read_thunderstorm(path, px_nm)
 
 
 def _run_table(path: Path) -> tuple[Localizations, Any, Field | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from datetime import datetime
@@ -193,9 +194,12 @@ def _pace(text: str) -> str | float:
     if text in ("max", "recorded"):
         return text
     try:
-        return float(text)
-    except ValueError as error:
-        raise ConfigError(f"--pace {text!r}: expected max, recorded, or frames per second as a number") from error
+        fps = float(text)
+    except ValueError:
+        fps = math.nan
+    if not 0 < fps < math.inf:
+        raise ConfigError(f"--pace {text!r}: expected max, recorded, or a number of frames per second above 0")
+    return fps
 
 
 def _out(out: Path | None, name: str) -> Path:

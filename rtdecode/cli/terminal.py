@@ -129,7 +129,8 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [(f"  lost ({lost['reason']})", f"{lost['first']} to {lost['last']}") for lost in report["lost"][:8]]
     rows += [("localizations", f"{report['localizations']}")]
     rows += [("rate", f"{_number(report['rate_fps'], 1)} frames/s")]
-    rows += [("latency, arrival to log", _latency(latency))]
+    waits = report.get("source", {}).get("can_wait")  # a recording: most of it is time in the ring
+    rows += [("latency, arrival to log" + (", with the time in the ring" if waits else ""), _latency(latency))]
     rows += [("  without the wait for the next frame", _latency(latency["without_context"]))]
     if "score" in report:
         rows += _score_rows(report["score"])

@@ -7,22 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from rtdecode.core.errors import BundleError, RtdecodeError
+from rtdecode.core.errors import RtdecodeError
 from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
-from rtdecode.fit.bundle import ModelBundle
 from rtdecode.session.books import close_books
+from rtdecode.session.cautions import cautions
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.ledger import Ledger, latency_ms, lost_ranges, rate_fps
 from rtdecode.stages.notes import read_roi
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.run_record import RunRecord
-from rtdecode.stages.widefield import FINAL_NAME as WIDEFIELD
-from rtdecode.streams.log import CommitFlag, Commits, LogReader
+from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder
 
 FORMAT = 1
-MAX_RANGES = 1000  # lost ranges listed one by one; the counts are whole in any case
+MAX_RANGES = 1000  # lost ranges listed one by one, from the first; the counts are whole in any case
 
 
 def close_run(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
@@ -47,67 +46,18 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
         "localizations": len(localizations),
         "rate_fps": rate_fps(commits),
         "latency_ms": latency_ms(commits),
+        "source": {"use": record.source.use, "can_wait": _can_wait(folder)},
         "engine": record.engine.model_dump(),
         "model": {"name": record.model_name, "sha256": record.model_sha256},
         "versions": record.versions,
-        "warnings": warnings(folder, record, commits, outcome),
+        "warnings": cautions(folder, record, commits, localizations, outcome),
     }
     return report | _score(folder, record, commits, localizations)
 
 
-def warnings(folder: RunFolder, record: RunRecord, commits: Commits, outcome: Outcome) -> list[str]:
-    """What a person should know before trusting the numbers, one sentence each."""
-    sentences = []
-    if unfitted := int(np.sum(commits["fate"] != Fate.FITTED)):
-        sentences.append(f"{unfitted} frames were not fitted; see `lost`")
-    if (ranges := len(lost_ranges(commits))) > MAX_RANGES:
-        sentences.append(f"only the first {MAX_RANGES} of {ranges} lost ranges are listed")
-    if saturated := int(np.count_nonzero(commits["flags"] & CommitFlag.SATURATED)):
-        sentences.append(f"{saturated} frames have saturated pixels: photons and positions there are biased")
-    if record.allow_camera_mismatch:
-        sentences.append("allow_camera_mismatch: the camera was not held against the model's")
-    if record.camera_assumed:
-        sentences.append("no camera was given: gain, baseline and pixel size are assumed to be the model's")
-    sentences += model_fits(folder, record, int(np.sum(commits["fate"] == Fate.FITTED)))
-    return sentences + [told for told in _told(folder) if not (outcome.reason and outcome.reason in told)]
-
-
-def model_fits(folder: RunFolder, record: RunRecord, n_fitted: int) -> list[str]:
-    """A sentence where the frames' background lies outside what the model was trained on; empty where it fits.
-
-    Background: median pixel of the mean frame, in photons by the run's camera. The model may be gone: empty, too.
-    """
-    widefield = folder.path / WIDEFIELD
-    if not widefield.exists() or not n_fitted or record.camera is None:
-        return []
-    try:
-        low, high = ModelBundle.load(record.model).card.ranges.background
-    except BundleError:
-        return []
-    mean_adu = np.load(widefield, allow_pickle=False) / n_fitted
-    background = float(np.median(record.camera.photons(mean_adu)))
-    if low / 1.5 <= background <= high * 1.5:
-        return []
-    return [
-        f"the frames' background is about {background:.3g} photons per pixel, the model was trained for {low:g} to "
-        f"{high:g}: it does not fit these data (or the camera's values are wrong), and what it found means little"
-    ]
-
-
-def _told(folder: RunFolder) -> list[str]:
-    """Warnings that stand in the events: restarts, failed policies, errors."""
-    sentences = []
-    for event in folder.read_events():
-        match event:
-            case {"kind": "restart", "of": of, "reason": why}:
-                sentences.append(f"{of} was restarted: {why}")
-            case {"kind": "policy_error", "policy": policy, "reason": error}:
-                sentences.append(f"policy {policy} failed and was asked no more: {str(error).strip().splitlines()[-1]}")
-            case {"kind": "error", "worker": worker, "reason": error}:
-                sentences.append(f"{worker}: {error}")
-            case {"kind": "warning", "reason": warning}:
-                sentences.append(str(warning))
-    return list(dict.fromkeys(sentences))
+def _can_wait(folder: RunFolder) -> bool:
+    """Whether frames waited for us: latency then is mostly time in the ring, and says nothing of a live run."""
+    return any(event.get("kind") == "source" and bool(event.get("can_wait")) for event in folder.read_events())
 
 
 def _score(

@@ -48,9 +48,9 @@ def _is_simulated(config: RunConfig) -> bool:
 
 
 def _check_source(record: RunRecord) -> None:
-    """Keys and values; and a recording in one file is opened, so that a wrong path leaves no run folder behind."""
+    """Keys and values; and a recording is opened, so that what is refused leaves no run folder behind."""
     source = build_source(record, None)
-    if isinstance(source, ReplaySource) and not source.path.is_dir():
+    if isinstance(source, ReplaySource):
         try:
             source.open()
         finally:

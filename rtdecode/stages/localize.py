@@ -173,7 +173,8 @@ class LocalizeStage:
         expected = ended.expected if ended and ended.expected is not None else ring.last_index + 1
         self._commit_lost(ring, expected)
         self._widefield.finish()
-        note(self._folder, READER, "drained", self._newest, **self._tally.as_json())
+        counts = self._tally.as_json() | {"widefield_frames": self._widefield.frames}
+        note(self._folder, READER, "drained", self._newest, **counts)
         self._done = True
 
     def order(self, action: Action) -> None:

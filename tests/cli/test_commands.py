@@ -85,7 +85,8 @@ def test_faults_of_the_user_are_one_message_and_status_1(
     np.save(movie, np.zeros((3, 16, 16), np.uint16))
     out, model = ["--out", str(tmp_path / "run"), "--no-view"], ["--model", str(tiny_bundle.folder)]
     assert "no-such" in refused(capsys, "replay", str(movie), "--model", "no-such", *out)
-    assert "--pace" in refused(capsys, "replay", str(movie), *model, *out, "--pace", "quickly")
+    for pace in ("quickly", "0", "-5", "nan"):
+        assert f"--pace '{pace}'" in refused(capsys, "replay", str(movie), *model, *out, f"--pace={pace}")
     camera = tmp_path / "camera.yaml"
     camera.write_text("px_nm: [100, 110]\nbaseline_adu: 100\ne_per_ad: 45\nread_noise_e: 74.4\n")
     said = refused(capsys, "replay", str(movie), *model, *out, "--camera", str(camera))
@@ -135,13 +136,18 @@ def test_simulate_replay_export_evaluate_agree(tmp_path: Path, tiny_bundle: Mode
     assert set(frames) == {"expected", "received", "fitted", "rejected", "lost_before", "lost_in_ring"}
     assert frames["expected"] == frames["fitted"] == 12 and report["finish"] == "completed"
     assert {"p50", "p99", "max"} <= set(report["latency_ms"]) and report["rate_fps"] > 0
-    assert (place / "picture.png").stat().st_size > 1000 and report["warnings"] == []
+    assert (place / "picture.png").stat().st_size > 1000
+    assert not any("camera" in words and "given" in words for words in report["warnings"])
     out = tmp_path / "table.csv"
     assert run(["export", str(place), "--format", "thunderstorm", "--out", str(out)]) == 0
     assert f"{report['localizations']} localizations" in capsys.readouterr().out
     truth = str(tmp_path / "sim" / "truth.csv")
     assert run(["evaluate", str(place), "--truth", truth, "--json"]) == 0
     of_run = json.loads(capsys.readouterr().out)
+    table = ["evaluate", str(out), "--truth", truth, "--json", "--frames", "12", "--px-nm", "100,110"]
+    assert run(table) == 0
+    of_table = json.loads(capsys.readouterr().out)
+    assert of_table["n_matched"] == of_run["n_matched"] and "--px-nm" in refused(capsys, *table[:-1], "1,2,3")
     assert of_run["n_frames"] == 12 and of_run["n_localizations"] <= report["localizations"]
     wanted = "jaccard precision recall rmse_lateral_nm rmse_axial_nm efficiency_lateral efficiency_axial"
     assert set(wanted.split()) <= set(of_run)

@@ -1,0 +1,85 @@
+"""What a person should know before trusting a run's numbers, one sentence each; from the run folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from rtdecode.core.errors import BundleError
+from rtdecode.core.frames import Fate
+from rtdecode.core.localizations import Localizations
+from rtdecode.fit.bundle import ModelBundle
+from rtdecode.stages.outcome import Outcome
+from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.widefield import FINAL_NAME
+from rtdecode.streams.log import CommitFlag, Commits
+from rtdecode.streams.run_folder import RunFolder
+
+_REJECTED_FOR = {CommitFlag.NOT_FINITE: "their pixels are not finite", CommitFlag.WRONG_SIZE: "their size differs"}
+_LOST = {Fate.LOST_BEFORE: "never reached us", Fate.LOST_IN_RING: "were overwritten before they could be fitted"}
+
+
+def cautions(
+    folder: RunFolder, record: RunRecord, commits: Commits, localizations: Localizations, outcome: Outcome
+) -> list[str]:
+    """All of them, each once; what the run's own reason says already is left out."""
+    sentences = [*_frames(commits), *_camera(record), *_events(folder.read_events())]
+    told = [sentence for sentence in sentences if not (outcome.reason and outcome.reason in sentence)]
+    return list(dict.fromkeys(told + _doubts(folder, record, commits, localizations)))
+
+
+def _frames(commits: Commits) -> Iterator[str]:
+    for fate, words in _LOST.items():
+        if count := int(np.count_nonzero(commits["fate"] == fate)):
+            yield f"{count} frames {words}; `lost` says which"
+    for flag, words in _REJECTED_FOR.items():
+        if count := int(np.count_nonzero(commits["flags"] & flag)):
+            yield f"{count} frames were rejected: {words}"
+    if count := int(np.count_nonzero(commits["flags"] & CommitFlag.SATURATED)):
+        yield f"{count} frames have saturated pixels: photons and positions there are biased"
+
+
+def _camera(record: RunRecord) -> Iterator[str]:
+    if record.camera_assumed:
+        yield "no camera was given: gain, baseline and pixel size are assumed to be the model's"
+    bundle = _bundle(record)
+    if bundle is not None and record.camera is not None:
+        differences = bundle.camera.differences(record.camera)
+        for name, (model, run) in differences.items():
+            yield f"the camera differs from the model's, as allowed: {name}: model {model}, run {run}"
+
+
+def _events(events: list[dict[str, Any]]) -> Iterator[str]:
+    for event in events:
+        match event:
+            case {"kind": "restart", "of": of, "reason": reason}:
+                yield f"{of} was restarted: {reason}"
+            case {"kind": "policy_error", "policy": policy, "reason": reason}:
+                yield f"policy {policy} failed and was asked no more: {str(reason).strip().splitlines()[-1]}"
+            case {"kind": "error", "worker": worker, "reason": reason}:
+                yield f"{worker}: {reason}"
+            case {"kind": "warning", "reason": reason}:
+                yield str(reason)
+            case {"kind": "drained", "fitted": int(fitted), "widefield_frames": int(frames)} if frames < fitted:
+                yield f"the wide-field image lacks {fitted - frames} of {fitted} frames (localize was restarted)"
+
+
+def _doubts(folder: RunFolder, record: RunRecord, commits: Commits, localizations: Localizations) -> list[str]:
+    """Whether the model was made for such data; empty where model or wide-field image are gone."""
+    widefield, bundle = folder.path / FINAL_NAME, _bundle(record)
+    n_fitted = int(np.count_nonzero(commits["fate"] == Fate.FITTED))
+    if not widefield.exists() or not n_fitted or bundle is None or record.camera is None:
+        return []
+    from rtdecode.analysis.doubts import Trained, doubts
+
+    mean_adu = np.load(widefield, allow_pickle=False) / n_fitted
+    return doubts(localizations, n_fitted, mean_adu, record.camera, Trained(**bundle.card.ranges.model_dump()))
+
+
+def _bundle(record: RunRecord) -> ModelBundle | None:
+    try:
+        return ModelBundle.load(record.model)
+    except BundleError:
+        return None  # moved or changed since: the report is made without it
