@@ -43,6 +43,7 @@ class TrainingConfig(StrictModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     description: str
     psf: Path
+    start_from: Path | None = None  # folder of a bundle with the same network, whose weights are the start
     camera: Camera
     network: NetworkConfig
     scaling: Scaling

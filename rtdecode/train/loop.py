@@ -13,11 +13,13 @@ from pickle import UnpicklingError
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rtdecode.core.errors import TrainingError
 from rtdecode.core.yaml_files import load_yaml
+from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.network import Network
 from rtdecode.physics.psf import Psf, SplinePsf
 from rtdecode.physics.simulate import simulate_clips
@@ -44,7 +46,10 @@ class State:
 def load_training(path: Path) -> TrainingConfig:
     """Read a training configuration; the PSF's path becomes absolute."""
     config = load_yaml(path, TrainingConfig)
-    return config.model_copy(update={"psf": (path.parent / config.psf).resolve()})
+    absolute = {"psf": (path.parent / config.psf).resolve()}
+    if config.start_from is not None:
+        absolute["start_from"] = (path.parent / config.start_from).resolve()
+    return config.model_copy(update=absolute)
 
 
 def train(config: TrainingConfig, out: Path) -> State:
@@ -154,6 +159,8 @@ def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float
 def _fresh(config: TrainingConfig) -> State:
     torch.manual_seed(config.seed)
     network = Network(config.network)
+    if config.start_from is not None:
+        _load_weights(network, config.start_from)
     network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     decay = config.optimiser.ema_decay
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
@@ -165,6 +172,14 @@ def _fresh(config: TrainingConfig) -> State:
         fused=True,
     )
     return State(network, average, optimiser)
+
+
+def _load_weights(network: Network, folder: Path) -> None:
+    """The weights of a bundle (every hash checked) as a start; raises BundleError, TrainingError."""
+    bundle = ModelBundle.load(folder)
+    if bundle.network != network.config:
+        raise TrainingError(f"{folder}: start_from has the network {bundle.network}, the training {network.config}")
+    network.load_state_dict(load_file(bundle.weights_path))
 
 
 def _save(state: State, out: Path) -> None:

@@ -142,3 +142,16 @@ def test_a_wrong_key_is_named_with_its_line(tmp_path: Path) -> None:
         ConfigError, match=rf"wrong\.yaml, line {line}: unknown key 'iteration'; did you mean 'iterations'"
     ):
         load_training(path)
+
+
+def test_a_training_may_start_from_a_bundle_of_the_same_network(config: TrainingConfig, tmp_path: Path) -> None:
+    train(config, tmp_path / "first")
+    made = make_bundle(config, tmp_path / "first", tmp_path / "bundle")
+    further = config.model_copy(update={"start_from": made.folder, "iterations": 1, "checkpoint_every": 1})
+    still = further.model_copy(update={"optimiser": OptimiserConfig(learning_rate=1e-12, weight_decay=0.0)})
+    train(still, tmp_path / "second")
+    first, second = weights(config, tmp_path / "first"), weights(still, tmp_path / "second")
+    assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+    other = further.model_copy(update={"network": NetworkConfig(features=12, stem="half", heads="shared")})
+    with pytest.raises(TrainingError, match="start_from has the network"):
+        train(other, tmp_path / "third")

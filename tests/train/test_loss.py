@@ -89,3 +89,11 @@ def test_moving_an_emitter_to_the_wrong_axis_costs_likelihood() -> None:
     right = loss_terms(raw, targets_of([[0.5, 1 - 0.2, 0.1, 0.3]], (2, 2)), config)["mixture"]
     swapped = loss_terms(raw, targets_of([[0.5, 0.1, 1 - 0.2, 0.3]], (2, 2)), config)["mixture"]
     assert swapped.item() != pytest.approx(right.item(), abs=0.1)
+
+
+def test_an_axis_of_no_weight_does_not_count() -> None:
+    raw, right, wrong = golden_raw(), [[0.45, -0.1, 0.15, 0.25]], [[0.05, -0.1, 0.15, 0.25]]
+    for weights, differs in (((0.0, 1.0, 1.0, 1.0), False), ((0.5, 1.0, 1.0, 2.0), True)):
+        config = LossConfig(axis_weights=weights)
+        mixture = [loss_terms(raw, targets_of(units, (2, 2)), config)["mixture"].item() for units in (right, wrong)]
+        assert (abs(mixture[0] - mixture[1]) > 1e-3) is differs
