@@ -23,12 +23,14 @@ class LocalizationCount(StrictModel):
     max_sigma_nm: float = 40.0
     min_frames: int = 1000
     _good: int = PrivateAttr(0)
+    _said: bool = PrivateAttr(False)  # once is enough: the camera may go on where policies only advise
 
     def update(self, localizations: Localizations, progress: Progress) -> Sequence[Action]:
         """Called with whole frames in order; the same answers live and in a replay."""
         narrow = (localizations.sigma_x_nm <= self.max_sigma_nm) & (localizations.sigma_y_nm <= self.max_sigma_nm)
         self._good += int(narrow.sum())
         density = self._good / progress.field_um2
-        if progress.frames_fitted < self.min_frames or density < self.per_um2:
+        if self._said or progress.frames_fitted < self.min_frames or density < self.per_um2:
             return []
+        self._said = True
         return [Stop(f"{density:.0f} localizations per um² reached ({self.per_um2:.0f} asked for)")]

@@ -134,9 +134,17 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("  without the wait for the next frame", _latency(latency["without_context"]))]
     if "score" in report:
         rows += _score_rows(report["score"])
+    rows += [(f"policy, at frame {said['frame_index']}", _decision(said)) for said in report.get("decisions", [])]
     model, engine = report["model"], report["engine"]
     rows += [("model", f"{model['name']} ({model['sha256'][:12]}), {engine['use']} {engine['precision']}")]
     return rows + [("warning", warning) for warning in report["warnings"]]
+
+
+def _decision(said: dict[str, Any]) -> str:
+    """`name: stop: reason` or `name: device.property = value`."""
+    action = said["action"]
+    what = f"stop: {action['reason']}" if action["kind"] == "stop" else f"{action['device']}.{action['property']}"
+    return f"{said['policy']}: {what}" + (f" = {action['value']:g}" if "value" in action else "")
 
 
 def _score_rows(score: dict[str, Any]) -> list[tuple[str, str]]:

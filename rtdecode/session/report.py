@@ -47,6 +47,7 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
         "rate_fps": rate_fps(commits),
         "latency_ms": latency_ms(commits),
         "source": {"use": record.source.use, "can_wait": _can_wait(folder)},
+        "decisions": _decisions(folder),
         "engine": record.engine.model_dump(),
         "model": {"name": record.model_name, "sha256": record.model_sha256},
         "versions": record.versions,
@@ -58,6 +59,17 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
 def _can_wait(folder: RunFolder) -> bool:
     """Whether frames waited for us: latency then is mostly time in the ring, and says nothing of a live run."""
     return any(event.get("kind") == "source" and bool(event.get("can_wait")) for event in folder.read_events())
+
+
+def _decisions(folder: RunFolder) -> list[dict[str, Any]]:
+    """The first decision of each kind of each policy, whether or not it was acted on; all are in events.jsonl."""
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in folder.read_events():
+        if event.get("kind") == "decision":
+            policy, action = str(event["policy"]), dict(event["action"])
+            what = str(action.get("property", action["kind"]))
+            first.setdefault((policy, what), {"policy": policy, "frame_index": event["frame_index"], "action": action})
+    return list(first.values())
 
 
 def _score(

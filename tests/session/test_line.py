@@ -34,6 +34,7 @@ def test_processes_with_everything_on_give_the_bytes_of_one_process(kit: Kit) ->
     told = [(e["frame_index"], e["action"]) for e in result.folder.read_events() if e["kind"] == "decision"]
     assert told == [(e["frame_index"], e["action"]) for e in inline.folder.read_events() if e["kind"] == "decision"]
     assert (30, {"kind": "stop", "reason": "enough"}) in told
+    assert {d["frame_index"] for d in result.report["decisions"]} == {0, 30}  # the first of each kind
     replayed = kit.config("replayed").model_copy(update={"source": Plugin(use="replay", path=str(run))})
     assert bytes_of(session.run_inline(replayed).folder.path)[0] == locs  # a run's own recording, gaps and all
 
