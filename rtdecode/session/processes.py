@@ -47,7 +47,7 @@ class ProcessSession:
         self._watch = Watch()
         self._shown_at = 0.0
         self._stopped_at: float | None = None
-        self._given_up = False  # acquire was killed since it did not stop
+        self._given_up = False  # workers were killed: acquire did not stop, or the user would not wait
         self._fault: str | None = None
 
     def run(self) -> Outcome:
@@ -103,7 +103,7 @@ class ProcessSession:
         """Our own fault first, then what acquire said through the ring."""
         if self._fault is not None:
             return Outcome.failed(self._fault)
-        if self._given_up or self._interrupt.times >= _KILL_ALL_AT:
+        if self._given_up:
             return Outcome.stopped(self._arbiter.stop_reason or "asked to stop")
         said = self._said_by_ring()
         if said is None and self._arbiter.stop_reason is not None:
@@ -186,7 +186,7 @@ class ProcessSession:
 
     def _may_restart(self, child: Child) -> bool:
         within = child.restarts < self._record.limits.restarts
-        return within and self._fault is None and self._interrupt.times < _KILL_ALL_AT
+        return within and self._fault is None and not self._given_up
 
     def _restart(self, child: Child) -> None:
         self._note("session", "restart", None, {"of": child.name, "reason": child.how_it_ended()})
@@ -196,6 +196,8 @@ class ProcessSession:
 
     def _lost(self, child: Child) -> None:
         """A worker that will not come back: without localize there is no run, without the others there is."""
+        if self._given_up:
+            return  # we killed it
         why = f"{child.name}: {child.how_it_ended()}"
         started = self._said("acquire").get("state") not in (None, "opening", "waiting for readers")
         if child.name == "localize" or not started:  # at the start what was asked for must be there
@@ -214,6 +216,7 @@ class ProcessSession:
         elif minutes is not None and running_s > 60 * minutes and self._stopped_at is None:
             self._arbiter.command(Stop(f"limits.minutes: {minutes:g} minutes"), worker="session")
         if self._interrupt.times >= _KILL_ALL_AT:
+            self._given_up = True
             for child in self._children.values():
                 child.end_gently(_CLOSE_PATIENCE_S if child.name == "acquire" else 0.0)
         self._hold_patience()
