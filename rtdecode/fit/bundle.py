@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import BundleError, ConfigError
-from rtdecode.core.yaml_files import StrictModel, parse_yaml
+from rtdecode.core.yaml_files import StrictModel, parse_yaml, safe_load
 from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
 
@@ -47,12 +47,18 @@ class TrainingRanges(StrictModel):
     z_nm: Range
 
 
+AnyModel = TypeVar("AnyModel", bound=StrictModel)
+
+
 class DetectionThresholds(StrictModel):
-    """Thresholds of decode-method §6.2: `peak` its step 1, `split` its step 3, `accept` its step 5."""
+    """Thresholds of decode-method §6.2: `peak` its step 1, `split` its step 3, `accept` its step 5; and `readout`."""
 
     peak: Threshold = 0.1
     accept: Threshold = 0.5
     split: Threshold = 0.6
+    readout: Literal["peak", "fused"] = "peak"
+    """Where a detection's position, photons and sigmas are read: its own pixel alone, as DECODE does, or the
+    mixture of its 3x3 pixels, as this project's trainings ask for (docs/decisions/0007)."""
 
 
 class RecommendedFilter(StrictModel):
@@ -82,8 +88,12 @@ class BundleCard(StrictModel):
     identity: str = ""  # sha256 of all that defines the answers
 
     def computed_identity(self) -> str:
-        """sha256 over every field but name, description and scores: what two equal models share."""
-        fields = self.model_dump(mode="json", exclude={"name", "description", "scores", "identity"})
+        """sha256 over every field but name, description and scores: what two equal models share.
+
+        Only of fields that the card states: one that a later program adds changes no older bundle's identity.
+        """
+        ignored = {"name", "description", "scores", "identity"}
+        fields = self.model_dump(mode="json", exclude=ignored, exclude_unset=True)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -165,7 +175,8 @@ class ModelBundle:
 
     def write_detection(self, detection: DetectionThresholds, recommended: RecommendedFilter) -> ModelBundle:
         """Put other thresholds on the card, found after training; the identity changes. Raises BundleError."""
-        return self._rewrite(self.card.model_copy(update={"detection": detection, "recommended_filter": recommended}))
+        update = {"detection": _stated(detection), "recommended_filter": _stated(recommended)}
+        return self._rewrite(self.card.model_copy(update=update))
 
     def _rewrite(self, card: BundleCard) -> ModelBundle:
         sealed = _seal(card)
@@ -187,7 +198,8 @@ def save_bundle(folder: Path, card: BundleCard, contents: Mapping[str, bytes], o
     if folder.exists() and not (overwrite and (folder / CARD).is_file()):
         raise BundleError(f"{folder} exists already; choose another folder, or overwrite a bundle on purpose")
     hashes = {name: hashlib.sha256(contents[name]).hexdigest() for name in sorted(contents)}
-    sealed = _seal(card.model_copy(update={"files": hashes, "scores": _plain(card.scores), "psf": _plain(card.psf)}))
+    plain = {"files": hashes, "scores": _plain(card.scores), "psf": _plain(card.psf)}
+    sealed = _seal(_stated(card.model_copy(update=plain)))
     try:
         _write_folder(folder, {**contents, CARD: _card_text(sealed).encode()})
     except OSError as error:
@@ -217,7 +229,7 @@ def _find(path_or_name: str | Path) -> Path:
 def _read_card(path: Path) -> BundleCard:
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
+        raw = safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BundleError(f"{path}: not a readable bundle card: {error}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
@@ -268,8 +280,13 @@ def _seal(card: BundleCard) -> BundleCard:
     return card.model_copy(update={"identity": card.computed_identity()})
 
 
+def _stated(model: AnyModel) -> AnyModel:
+    """The same model with defaults written out, so that a card keeps its meaning when defaults change."""
+    return type(model).model_validate(model.model_dump(mode="json"))
+
+
 def _card_text(card: BundleCard) -> str:
-    fields = card.model_dump(mode="json")
+    fields = card.model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110)
 
 

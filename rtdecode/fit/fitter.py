@@ -136,7 +136,8 @@ def check_camera(bundle_camera: Camera, run_camera: Camera, allow: bool) -> None
         raise CameraMismatch(
             "the run's camera differs from the one that the model was trained for:\n"
             + "\n".join(lines)
-            + "\nTrain a model for this camera, correct the camera's values, or set allow_camera_mismatch"
+            + "\nTrain a model for this camera, correct the camera's values, or allow it: "
+            "`allow_camera_mismatch: true` in the run's YAML, `rtdecode replay --allow-camera-mismatch`"
         )
 
 

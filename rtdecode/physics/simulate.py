@@ -43,6 +43,7 @@ class SimulationConfig(StrictModel):
 
     shape_px: tuple[int, int] = (48, 48)  # rows, columns
     density_um2: tuple[NotNegative, NotNegative] = (0.0, 2.4)  # emitters per um² and frame
+    density_power: Annotated[float, Field(ge=1)] = 1.0  # above 1, more clips are sparse: low + (high - low) u^power
     empty_share: Share = 0.0  # clips without any emitter
     photons: PhotonConfig = PhotonConfig()
     z_nm: tuple[float, float] = (-750.0, 750.0)
@@ -109,13 +110,18 @@ def _draw_clip(
     lo = np.array([-0.5 - config.margin_px] * 2)
     hi = np.array([columns, rows]) - 0.5 + config.margin_px  # x, y in px
     area_um2 = float(np.prod((hi - lo) * camera.px_nm)) / 1e6
-    density = 0.0 if rng.random() < config.empty_share else rng.uniform(*config.density_um2)
+    density = 0.0 if rng.random() < config.empty_share else _draw_density(config, rng)
     lifetime = rng.uniform(*config.lifetime_frames)
     n = int(rng.poisson(expected_molecules(density * area_um2, lifetime, n_frames)))
     position_nm = np.column_stack([rng.uniform(lo, hi, (n, 2)) * camera.px_nm, rng.uniform(*config.z_nm, n)])
     on = rng.uniform(-3 * lifetime, n_frames - 1 + 3 * lifetime, n)
     off = on + rng.exponential(lifetime, n)
     return exposures(position_nm, config.photons.draw(n, rng), on, off, n_frames, first_frame)
+
+
+def _draw_density(config: SimulationConfig, rng: np.random.Generator) -> float:
+    low, high = config.density_um2
+    return float(low + (high - low) * rng.random() ** config.density_power)
 
 
 def exposures(position_nm: F8, photons: F8, on: F8, off: F8, n_frames: int, first_frame: int = 0) -> Emitters:

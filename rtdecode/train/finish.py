@@ -13,9 +13,9 @@ from rtdecode.train.loop import averaged_network
 RECOMMENDED = RecommendedFilter(sigma_xy_max_nm=40.0, sigma_z_max_nm=80.0)
 """The filter of DECODE's fitting notebook (decode-method §6.3)."""
 
-DETECTION = DetectionThresholds(peak=0.1, accept=0.47)
-"""Chosen on simulated movies of `evaluate`'s own kind, for precision above 0.95 up to 2 emitters per um² (at 0.35
-Jaccard is 3 to 4 points higher, precision 0.91 at 2 per um²), then confirmed on other seeds.
+DETECTION = DetectionThresholds(peak=0.1, accept=0.42, readout="fused")
+"""Chosen on simulated movies of `evaluate`'s kind and other seeds, for precision above 0.95 up to 2 emitters per um²
+(at 0.3 Jaccard is 4 points higher, precision 0.90 at 2 per um²).
 """
 
 
@@ -64,8 +64,10 @@ def psf_summary(psf: SplinePsf) -> dict[str, object]:
 
 
 def config_as_yaml(config: TrainingConfig) -> str:
-    """The configuration as resolved; the PSF's path is the bundle's own copy."""
+    """The configuration as resolved; the PSF's path is the bundle's own copy, a start is named by its identity."""
     import yaml
 
     fields = config.model_dump(mode="json") | {"psf": "psf.safetensors"}
+    if config.start_from is not None:
+        fields["start_from"] = f"bundle-{ModelBundle.load(config.start_from).sha256[:12]}"
     return str(yaml.safe_dump(fields, sort_keys=False))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from rtdecode.core.errors import BundleError
 from rtdecode.fit import bundle as bundle_module
@@ -100,6 +103,17 @@ def test_scores_do_not_change_the_identity_but_thresholds_do(copied: Path) -> No
     changed = scored.write_detection(DetectionThresholds(peak=0.2), RecommendedFilter(sigma_z_max_nm=60))
     assert ModelBundle.load(copied) == changed
     assert changed.sha256 != before.sha256
+
+
+def test_a_card_of_an_older_program_keeps_its_identity_and_meaning(copied: Path) -> None:
+    card = yaml.safe_load((copied / "bundle.yaml").read_text())
+    del card["detection"]["readout"]  # as if this program had added the field since
+    fields = {key: card[key] for key in card if key not in {"name", "description", "scores", "identity"}}
+    card["identity"] = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    (copied / "bundle.yaml").write_text(yaml.safe_dump(card, sort_keys=False))
+    old = ModelBundle.load(copied)
+    assert (old.sha256, old.detection.readout) == (card["identity"], "peak")
+    assert ModelBundle.load(old.write_scores({"n": 1}).folder).sha256 == card["identity"]
 
 
 def test_a_bundle_is_never_written_over_by_accident(tiny_bundle: ModelBundle, copied: Path, tmp_path: Path) -> None:

@@ -104,3 +104,54 @@ def test_agrees_with_a_plain_reference_on_random_maps(shape: tuple[int, int]) ->
 
 def test_an_empty_frame_has_no_localizations() -> None:
     assert len(find_emitters(maps_of(np.full((9, 9), 0.001, np.float32)), 0, PX, DetectionThresholds())) == 0
+
+
+def split_emitter(p: tuple[float, float] = (0.6, 0.3), z_nm: tuple[float, float] = (100.0, 160.0)) -> np.ndarray:
+    """An emitter between pixels (2, 2) and (2, 3) of a 5x6 frame, each pixel with its own idea of it."""
+    maps = np.zeros((10, 5, 6), np.float32)
+    maps[5:9] = np.array([50.0, 0.1, 0.1, 20.0], np.float32)[:, None, None]
+    maps[:, 2, 2] = [p[0], 4000.0, 0.45, 0.1, z_nm[0], 300.0, 0.10, 0.12, 20.0, 90.0]
+    maps[:, 2, 3] = [p[1], 4600.0, -0.49, 0.1, z_nm[1], 300.0, 0.20, 0.12, 40.0, 95.0]
+    return maps
+
+
+def test_fused_readout_is_the_mixture_of_the_pixels_around() -> None:
+    maps = split_emitter()
+    (found,) = find_emitters(maps, 0, PX, DetectionThresholds(split=0.9, readout="fused")).records()
+    # distance² = (0.06 px)² / (0.1² + 0.2²) + 0 + 60² / (20² + 40²) = 0.072 + 1.8
+    agreement = np.exp(-0.5 * (0.06**2 / 0.05 + 60**2 / 2000) / 1.5**2)
+    w = np.array([0.6, 0.3 * agreement])
+    by_x, by_z = w / [0.10, 0.20], w / [20.0, 40.0]
+    x_px = np.average([2.45, 2.51], weights=by_x)
+    z_nm = np.average([100.0, 160.0], weights=by_z)
+    assert found["x_nm"] == pytest.approx(100 * x_px, rel=1e-5)
+    assert found["y_nm"] == pytest.approx(110 * 2.1, rel=1e-5)
+    assert found["z_nm"] == pytest.approx(z_nm, rel=1e-5)
+    assert found["photons"] == pytest.approx(np.average([4000, 4600], weights=w), rel=1e-5)
+    variance = np.average([20**2 + (100 - z_nm) ** 2, 40**2 + (160 - z_nm) ** 2], weights=w)
+    assert found["sigma_z_nm"] == pytest.approx(np.sqrt(variance), rel=1e-5)
+    assert found["background"] == 90.0
+
+
+def test_fused_readout_leaves_out_who_disagrees_and_who_is_detected_itself() -> None:
+    far = find_emitters(split_emitter(z_nm=(100.0, 700.0)), 0, PX, DetectionThresholds(split=0.9, readout="fused"))
+    assert far.z_nm.tolist() == pytest.approx([100.0], abs=0.01)
+    both = find_emitters(split_emitter(p=(0.7, 0.65)), 0, PX, DetectionThresholds(split=0.6, readout="fused"))
+    assert both.z_nm.tolist() == pytest.approx([100.0, 160.0], abs=1e-4)
+    np.testing.assert_allclose(both.x_nm, [245.0, 251.0], rtol=1e-5)
+
+
+def test_peak_readout_is_the_detected_pixel_alone_as_published() -> None:
+    (found,) = find_emitters(split_emitter(), 0, PX, DetectionThresholds(split=0.9)).records()
+    assert [float(found[name]) for name in ("x_nm", "z_nm", "photons", "sigma_z_nm")] == [245.0, 100.0, 4000.0, 20.0]
+
+
+def test_fused_probability_counts_the_corner_too_and_only_who_agrees() -> None:
+    maps = split_emitter(p=(0.3, 0.2), z_nm=(100.0, 100.0))
+    maps[:, 3, 3] = [0.15, 4000.0, -0.55, -0.9, 100.0, 300.0, 0.1, 0.12, 20.0, 90.0]  # diagonal, the same place
+    maps[:, 1, 1] = [0.15, 4000.0, 0.0, 0.0, 100.0, 300.0, 0.1, 0.12, 20.0, 90.0]  # diagonal, another emitter's
+    cross = find_emitters(maps, 0, PX, DetectionThresholds(accept=0.45, split=0.9))
+    np.testing.assert_allclose(cross.probability, [0.5], rtol=1e-5)
+    (found,) = find_emitters(maps, 0, PX, DetectionThresholds(accept=0.6, split=0.9, readout="fused")).records()
+    assert found["probability"] == pytest.approx(0.3 + 0.2 * np.exp(-0.5 * 0.06**2 / 0.05 / 1.5**2) + 0.15, rel=1e-4)
+    assert len(find_emitters(maps, 0, PX, DetectionThresholds(accept=0.66, split=0.9, readout="fused"))) == 0

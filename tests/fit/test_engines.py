@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +150,12 @@ def test_a_foreign_graph_is_an_engine_error(tiny_bundle: ModelBundle, use: str, 
     (folder / "weights.safetensors").write_bytes(b"not weights")
     with pytest.raises(EngineError, match=use):
         started(dataclasses.replace(tiny_bundle, folder=folder), use, (8, 8))
+
+
+def test_onnx_runtime_reports_to_nobody(tiny_bundle: ModelBundle, tmp_path: Path) -> None:
+    """From 1.29 on it sends what it runs to its maker, and keeps a data base of it in the home folder."""
+    code = "import sys; from rtdecode.fit.engine_onnxruntime import open_session; open_session(sys.argv[1], 1)"
+    quiet = {key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    command = [sys.executable, "-c", code, str(tiny_bundle.onnx_path)]
+    subprocess.run(command, check=True, timeout=120, env=quiet | {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""})
+    assert list(tmp_path.iterdir()) == []

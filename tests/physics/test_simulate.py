@@ -44,6 +44,15 @@ def test_density_is_held(lifetime: float) -> None:
     assert len(movie.emitters) / 400 / area_um2 == pytest.approx(1.5, rel=0.05)
 
 
+def test_density_power_makes_more_clips_sparse_and_keeps_the_range() -> None:
+    config = SimulationConfig(density_um2=(0.0, 2.0), density_power=3.0, shape_px=(24, 24), photons=PhotonConfig(sd=0))
+    clips = simulate_clips(PSF, CAMERA, config, 300, 5, np.random.default_rng(8))
+    per_clip = np.bincount(clips.emitters["frame_index"] // 5, minlength=300) / 5 / (24 * 0.12 * 24 * 0.1)
+    assert per_clip.mean() == pytest.approx(2.0 / 4, rel=0.15)  # mean of 2 u^3
+    assert per_clip.max() < 3.2
+    assert (per_clip < 0.3).mean() > 0.4  # 0.53 of all u; 0.15 with power 1
+
+
 def test_truth_lies_inside_the_frame_and_light_at_the_truth() -> None:
     config = SimulationConfig(density_um2=(0.05, 0.05), shape_px=(32, 48), photons=PhotonConfig(mean=9000, sd=1))
     clips = simulate_clips(PSF, CAMERA, config, 6, 5, np.random.default_rng(3))

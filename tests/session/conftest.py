@@ -1,8 +1,7 @@
-"""A small model with random weights until the whole suite shares one."""
+"""A scratch folder from which the session's tests configure their runs."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,8 @@ from runs import Kit
 
 from rtdecode.fit.bundle import ModelBundle
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "fit"))
-
-
-@pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    """8 features, half-resolution stem."""
-    from tiny_model import export_tiny
-
-    return export_tiny(tmp_path_factory.mktemp("bundles") / "tiny", "half")
-
 
 @pytest.fixture
 def kit(tmp_path: Path, tiny_bundle: ModelBundle) -> Kit:
-    """A scratch folder from which runs are configured."""
+    """Frames, a camera, a diary of what was done to it."""
     return Kit(tmp_path, tiny_bundle.folder)

@@ -152,6 +152,9 @@ def test_a_training_may_start_from_a_bundle_of_the_same_network(config: Training
     train(still, tmp_path / "second")
     first, second = weights(config, tmp_path / "first"), weights(still, tmp_path / "second")
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
+    again = make_bundle(still, tmp_path / "second", tmp_path / "again")
+    said = again.train_path.read_text(encoding="utf-8")  # a bundle is mailed: no path of this machine
+    assert f"start_from: bundle-{made.sha256[:12]}" in said and str(tmp_path) not in said
     other = further.model_copy(update={"network": NetworkConfig(features=12, stem="half", heads="shared")})
     with pytest.raises(TrainingError, match="start_from has the network"):
         train(other, tmp_path / "third")

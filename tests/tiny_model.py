@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,8 +17,12 @@ TINY_CAMERA = Camera(
 )
 
 
-def export_tiny(folder: Path, stem: Literal["half", "full"]) -> ModelBundle:
-    """8 features, random weights made loud enough that noise gives localizations; stride 8 (half) or 4 (full)."""
+def export_tiny(folder: Path, stem: Literal["half", "full"], **fields: Any) -> ModelBundle:
+    """8 features, random weights made loud enough that noise gives localizations; stride 8 (half) or 4 (full).
+
+    `fields` are handed to `export_bundle` in place of those here. An export takes seconds: ask for the fixture
+    `tiny_bundle` where it will do.
+    """
     torch = pytest.importorskip("torch")
     from rtdecode.fit.export import export_bundle
     from rtdecode.fit.network import Network, NetworkConfig
@@ -28,18 +32,17 @@ def export_tiny(folder: Path, stem: Literal["half", "full"]) -> ModelBundle:
     network = Network(NetworkConfig(features=8, stem=stem, heads="shared"))
     with torch.no_grad():
         network.heads.last.weight *= 5.5
-    return export_bundle(
-        folder,
-        network,
-        name="tiny",
-        description="random weights, for tests",
-        camera=TINY_CAMERA,
-        scaling=Scaling.from_ranges(10000, 3000, (90, 150), 750),
-        ranges=TrainingRanges(photons=(500, 25000), background=(90, 150), density_per_um2=(0, 2), z_nm=(-750, 750)),
-        detection=DetectionThresholds(peak=0.1, accept=0.5),
-        recommended_filter=RecommendedFilter(sigma_xy_max_nm=40, sigma_z_max_nm=80),
-        train_yaml="seed: 3\n",
-    )
+    usual: dict[str, Any] = {
+        "name": "tiny",
+        "description": "random weights, for tests",
+        "camera": TINY_CAMERA,
+        "scaling": Scaling.from_ranges(10000, 3000, (90, 150), 750),
+        "ranges": TrainingRanges(photons=(500, 25000), background=(90, 150), density_per_um2=(0, 2), z_nm=(-750, 750)),
+        "detection": DetectionThresholds(peak=0.1, accept=0.5),
+        "recommended_filter": RecommendedFilter(sigma_xy_max_nm=40, sigma_z_max_nm=80),
+        "train_yaml": "seed: 3\n",
+    }
+    return export_bundle(folder, network, **(usual | fields))
 
 
 def noise_frames(n: int, height: int, width: int, seed: int = 0) -> np.ndarray:

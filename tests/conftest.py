@@ -1,4 +1,4 @@
-"""Two small bundles with random weights, made once for the session."""
+"""What the whole suite shares: two small bundles with random weights, exported once for the session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtdecode.fit.bundle import ModelBundle
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    """Half-resolution stem: frames are padded to multiples of 8."""
+    """Half-resolution stem: frames are padded to multiples of 8. Shared: copy it before changing anything in it."""
     return export_tiny(tmp_path_factory.mktemp("bundles") / "tiny", "half")
 
 
