@@ -206,7 +206,7 @@ def test_strange_connections_do_not_disturb(door: Door, client: DoorClient) -> N
     with socket.create_connection(("127.0.0.1", port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + os.urandom(5000))
         client.exchange({})
-        assert door.poll(5000)
+        assert _next_of_client(door)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     huge = context.socket(zmq.DEALER)
     huge.connect(door.endpoint.partition("#")[0])
@@ -215,7 +215,15 @@ def test_strange_connections_do_not_disturb(door: Door, client: DoorClient) -> N
         client.exchange({}, timeout_ms=5)
         door.poll(5)
     context.destroy(linger=0)
-    assert client.exchange({}) == [] and door.poll(5000)
+    assert client.exchange({}) == [] and _next_of_client(door)
+
+
+def _next_of_client(door: Door) -> list[DoorMessage]:
+    """What a worker said next; ZeroMQ may take a stranger's bytes for messages of its oldest wire: refused."""
+    deadline = time.monotonic() + 20
+    while not (said := door.poll(100)) and time.monotonic() < deadline:
+        pass
+    return said
 
 
 def test_a_flood_does_not_starve_the_session(door: Door) -> None:
