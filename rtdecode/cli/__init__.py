@@ -6,7 +6,8 @@ import sys
 
 from rtdecode.core.interrupt import Interrupt
 
-RUNS = ("demo", "live", "replay")
+RUNS = ("demo", "live", "replay", "serve")
+_INTERRUPTED = 130  # as shells have it
 
 interrupt = Interrupt()
 """Of this process; installed before anything heavy is imported when a run is asked for."""
@@ -16,6 +17,10 @@ def main() -> None:
     """Run the command and exit: 0 only where it did what was asked; a known error is one message on stderr."""
     if sys.argv[1:2] and sys.argv[1] in RUNS:
         interrupt.install()
-    from rtdecode.cli.app import run
+    try:
+        from rtdecode.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # of what is no run, while its imports load; later typer ends it in the same way
+        status = _INTERRUPTED
+    sys.exit(status)

@@ -52,11 +52,13 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="A bundle, on freshly simulated movies.")] = None,
     write: Annotated[bool, typer.Option(help="Keep the bundle's scores in its bundle.yaml.")] = False,
     frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames of the movie, from 0. Default: up to the last")
+        int | None,
+        typer.Option(min=1, help="Score frames 0 to N - 1. Default: a run's fitted ones; of a CSV, to the last named."),
     ] = None,
     px_nm: Annotated[
         str, typer.Option(help="Pixel size of a CSV, one number or x,y: it counts from a corner.")
     ] = "100",
+    seed: Annotated[int, typer.Option(min=0, help="With --model: other simulations of the same kind.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score localizations against the truth, or a model on fresh simulations.
@@ -67,7 +69,7 @@ def evaluate(
     if (what is None) == (model is None):
         raise ConfigError("evaluate needs either a CSV or run folder with --truth, or --model BUNDLE")
     if model is not None:
-        return _evaluate_model(model, write, as_json)
+        return _evaluate_model(model, write, seed, as_json)
     if what is None or truth is None:
         raise ConfigError("evaluate FILE.csv|RUN needs --truth TRUTH.csv")
     scores = _score(what, truth, frames, _pixel_size(px_nm))
@@ -114,12 +116,12 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _evaluate_model(model: str, write: bool, as_json: bool) -> None:
+def _evaluate_model(model: str, write: bool, seed: int, as_json: bool) -> None:
     from rtdecode.fit.bundle import ModelBundle
-    from rtdecode.train.score import evaluate_bundle, print_scores
+    from rtdecode.train.score import Plan, evaluate_bundle, print_scores
 
     bundle = ModelBundle.load(model)
-    scores = evaluate_bundle(bundle, report=lambda words: typer.echo(words, err=True))
+    scores = evaluate_bundle(bundle, plan=Plan(seed=seed), report=lambda words: typer.echo(words, err=True))
     if write:
         bundle.write_scores(scores)
     if as_json:

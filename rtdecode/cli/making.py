@@ -39,7 +39,7 @@ def simulate(
 
 def calibrate(
     beads: Annotated[Path, typer.Argument(help="Stack of beads through focus: TIFF, .npy.")],
-    out: Annotated[Path, typer.Option(help="PSF file to write (.safetensors).")],
+    out: Annotated[Path, typer.Option(help="PSF file to write (.safetensors); must not exist.")],
     dz_nm: Annotated[float, typer.Option(min=0.1, help="Step between slices.")],
     px_nm: Annotated[float, typer.Option(min=1, help="Pixel size in the sample.")] = 100.0,
     focus_slice: Annotated[float | None, typer.Option(help="Slice in focus, from 0. Default: the middle one.")] = None,
@@ -51,6 +51,7 @@ def calibrate(
     """
     from rtdecode.physics.calibrate import CalibrationSettings, calibrate
 
+    _new_file(out)
     settings = CalibrationSettings((px_nm, px_nm), dz_nm, focus_slice, roi_px)
     made = calibrate(read_stack(beads), settings)
     made.psf.save(out)
@@ -152,6 +153,14 @@ def _new_folder(path: Path) -> None:
         path.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"--out {path}: a new folder cannot be made there: {error}") from error
+
+
+def _new_file(path: Path) -> None:
+    """Known before minutes of work, not after; what is there may be the PSF of a training."""
+    if path.exists():
+        raise ConfigError(f"--out {path}: exists already; choose another name or remove it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}; make it first")
 
 
 def _need_torch() -> None:

@@ -68,9 +68,11 @@ def live(
 
 
 def replay(
-    recording: Annotated[Path, typer.Argument(help=".npy, TIFF, folder of TIFFs, Picasso .raw, or a recorded run.")],
+    recording: Annotated[Path, typer.Argument(help="TIFF, .npy, NDTiff, OME-Zarr, .dax, .nd2, .raw, a recorded run.")],
     model: Model = DEMO_MODEL,
-    camera: Annotated[Path | None, typer.Option(help="YAML of the recording's camera. Default: the model's.")] = None,
+    camera: Annotated[
+        Path | None, typer.Option(help="YAML of its camera. Default: a recorded run's own, else the model's.")
+    ] = None,
     out: Out = None,
     pace: Annotated[str, typer.Option(help="max, recorded, or frames per second.")] = "max",
     units: Annotated[str | None, typer.Option(help="adu or photons; needed for float recordings.")] = None,
@@ -79,6 +81,12 @@ def replay(
     allow_camera_mismatch: Annotated[bool, typer.Option(help="Run although the cameras differ.")] = False,
     first: Annotated[int, typer.Option(min=0, help="First frame of the recording to take.")] = 0,
     last: Annotated[int | None, typer.Option(min=1, help="Frame before which to end.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel to take, by name or number from 0.")] = None,
+    position: Annotated[str | None, typer.Option(help="Position to take, by name or number from 0.")] = None,
+    z: Annotated[str | None, typer.Option(help="Height to take, by number from 0.")] = None,
+    lose: Annotated[
+        str | None, typer.Option(help="Rehearse losses: every=100, share=0.01,seed=3 or frames=100-120,500.")
+    ] = None,
     inline: Annotated[bool, typer.Option(help="All stages in one process.")] = False,
     no_view: NoView = False,
 ) -> None:
@@ -89,7 +97,7 @@ def replay(
     source: dict[str, Any] = {"use": "replay", "path": str(recording.resolve()), "pace": _pace(pace), "units": units}
     config = _config(
         "rtdecode replay",
-        source=source | {"first": first, "last": last},
+        source=source | {"first": first, "last": last} | _part(channel, position, z) | _lose(lose),
         model=model,
         camera=_camera(camera),
         allow_camera_mismatch=allow_camera_mismatch,
@@ -98,6 +106,27 @@ def replay(
         view=not no_view,
     )
     _run(config, "rtdecode replay", inline=inline)
+
+
+def _part(*choices: str | None) -> dict[str, Any]:
+    """Keys of the replay source for the part of a recording that was asked for."""
+    given = zip(("channel", "position", "z"), choices, strict=True)
+    return {key: int(text) if text.isdigit() else text for key, text in given if text is not None}
+
+
+def _lose(text: str | None) -> dict[str, Any]:
+    """`losses` of the replay source from `every=100`, `share=0.01,seed=3` or `frames=100-120,500`."""
+    if text is None:
+        return {}
+    kind, _, rest = text.partition("=")
+    try:
+        if kind == "frames":
+            ranges = [[int(number) for number in part.split("-")] for part in rest.split(",")]
+            return {"losses": {"frames": [one if len(one) > 1 else one[0] for one in ranges]}}
+        fields = dict(part.split("=") for part in text.split(","))
+        return {"losses": {key: float(value) if key == "share" else int(value) for key, value in fields.items()}}
+    except ValueError as error:
+        raise ConfigError(f"--lose {text!r}: expected every=100, share=0.01,seed=3 or frames=100-120,500") from error
 
 
 def stop(run: Annotated[Path, typer.Argument(help="Run folder of a running run.")]) -> None:
@@ -148,15 +177,14 @@ def _run(config: RunConfig, origin: str, *, csv: bool = False, inline: bool = Fa
     from rtdecode.cli.terminal import Display, outliving, print_summary
     from rtdecode.view.window import screen_problem
 
-    if config.view and (problem := screen_problem()):
-        with outliving(sys.stdout):
-            typer.echo(f"no viewer: {problem}")
+    problem = screen_problem() if config.view else None
+    if problem:
         config = config.model_copy(update={"view": False})
-    with Display(config) as display:
+    with Display(config, f"no viewer: {problem}" if problem else None) as display:
         result = session.run(config, origin=origin, interrupt=interrupt, on_status=display.show, inline=inline)
     files = make_files(result.folder, csv=csv)
     with outliving(sys.stdout):
-        print_summary(result.folder, result.report, files)
+        print_summary(result.folder, result.report, files, reason=result.outcome.as_asked)  # else it is the last line
     if not result.outcome.as_asked:
         with outliving(sys.stderr):
             typer.echo(f"rtdecode: the run failed: {result.outcome.reason}", err=True)

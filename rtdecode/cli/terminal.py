@@ -45,14 +45,14 @@ def outliving(stream: TextIO) -> Iterator[None]:
 
 
 class Display:
-    """Shows RunStatus as it comes."""
+    """Shows RunStatus as it comes; `notice` is told once, when the run has begun."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, notice: str | None = None) -> None:
         self._console = _Console()
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._in_place = self._console.is_terminal
         self._printed_at: float | None = None
-        self._folder = config.out
+        self._folder, self._notice = config.out, notice
 
     def __enter__(self) -> Display:
         if self._in_place:
@@ -74,6 +74,8 @@ class Display:
         line, now = status_line(status), time.monotonic()
         if self._printed_at is None:
             self._console.print(f"run folder: {self._folder}", highlight=False, soft_wrap=True, markup=False)
+            if self._notice:
+                self._console.print(self._notice, highlight=False, soft_wrap=True, markup=False)
         if self._in_place:
             self._live.update(Text(line), refresh=True)
         elif self._printed_at is None or now - self._printed_at >= _LINE_EVERY_S:
@@ -95,15 +97,15 @@ def status_line(status: RunStatus) -> str:
     )
 
 
-def print_summary(folder: RunFolder, report: dict[str, Any], files: list[Path]) -> None:
-    """Ledger, rates, latency, score, warnings, files: what a person reads at the end."""
+def print_summary(folder: RunFolder, report: dict[str, Any], files: list[Path], *, reason: bool = True) -> None:
+    """Ledger, rates, latency, score, warnings, files: what a person reads at the end; `reason`: and why it ended."""
     console = _Console()
     if not console.is_terminal:
         console = _Console(width=_WIDTH)
     table = Table(title=f"{folder.name}: {report['finish']}", show_header=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows(report):
+    for name, value in _rows(report | ({} if reason else {"reason": ""})):
         table.add_row(name, Text(value))
     console.print(table)
     console.print(f"files in {folder.path}:", soft_wrap=True, highlight=False, markup=False)
@@ -126,15 +128,24 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str]]:
             f" + lost in ring {frames['lost_in_ring']}",
         )
     ]
-    rows += [(f"  lost ({lost['reason']})", f"{lost['first']} to {lost['last']}") for lost in report["lost"][:8]]
+    rows += [("frames late", f"{frames['late']} of the fitted")] if frames.get("late") else []
+    rows += [
+        (f"  {lost['reason'].replace('_', ' ')}", f"{lost['first']} to {lost['last']}: {lost['why']}")
+        for lost in report["lost"][:8]
+    ]
     rows += [("localizations", f"{report['localizations']}")]
     rows += [("rate", f"{_number(report['rate_fps'], 1)} frames/s")]
     waits = report.get("source", {}).get("can_wait")  # a recording: most of it is time in the ring
     rows += [("latency, arrival to log" + (", with the time in the ring" if waits else ""), _latency(latency))]
     rows += [("  without the wait for the next frame", _latency(latency["without_context"]))]
+    if "stop" in report:
+        rows += [("camera stopped", f"{report['stop']['decision_to_camera_ms']:.0f} ms after the decision")]
     if "score" in report:
         rows += _score_rows(report["score"])
     rows += [(f"policy, at frame {said['frame_index']}", _decision(said)) for said in report.get("decisions", [])]
+    taken = report.get("source", {}).get("camera_from")
+    rows += [("camera", f"of the recorded run: {taken}")] if taken else []
+    rows += [(f"policy {name}", _standing(said)) for name, said in report.get("policies", {}).items()]
     model, engine = report["model"], report["engine"]
     rows += [("model", f"{model['name']} ({model['sha256'][:12]}), {engine['use']} {engine['precision']}")]
     return rows + [("warning", warning) for warning in report["warnings"]]
@@ -145,6 +156,14 @@ def _decision(said: dict[str, Any]) -> str:
     action = said["action"]
     what = f"stop: {action['reason']}" if action["kind"] == "stop" else f"{action['device']}.{action['property']}"
     return f"{said['policy']}: {what}" + (f" = {action['value']:g}" if "value" in action else "")
+
+
+def _standing(said: dict[str, Any]) -> str:
+    """A policy's own figures at the end: `coverage 0.97, lower 0.95, ...`."""
+    figures = {name: value for name, value in said.items() if name != "frame_index"}
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items()
+    )
 
 
 def _score_rows(score: dict[str, Any]) -> list[tuple[str, str]]:

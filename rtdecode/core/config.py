@@ -70,6 +70,7 @@ class LimitsConfig(StrictModel):
     frames: Annotated[int, Field(gt=0)] | None = None  # stop after this many received frames
     minutes: Annotated[float, Field(gt=0)] | None = None
     restarts: Annotated[int, Field(ge=0, le=100)] = 5  # of a worker that died
+    late_ms: Annotated[float, Field(gt=0)] = 1000.0  # a live frame logged later than this after arrival is marked late
 
 
 class RunConfig(StrictModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -60,6 +60,39 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Camera idle, light off, handles released; safe to call twice and after any error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A device property and a value of it, in the device's own words."""
+
+    device: str
+    property: str
+    value: str
+
+
+@runtime_checkable
+class SafeStop(Protocol):
+    """What a Source adds whose hardware stays as it is when the process that holds it dies.
+
+    A source may also say `has_hardware` (False: nothing is left to bring to rest, as with a recording; True where
+    it says nothing) and `safe_stop_s` (the longest that `bring_to_rest` may take; 10 s where it says nothing).
+    """
+
+    def tell_changes(self, tell: Callable[[Setting], None]) -> None:
+        """Called before `open`. From then on `tell` gets each property's value before it is changed first.
+
+        Where `tell` raises, the property stays as it is: what nobody wrote down nobody could put back.
+        """
+        ...
+
+    def bring_to_rest(self, before: Sequence[Setting]) -> list[str]:
+        """In a new process, on a source that is not open: connect anew, light off, camera idle, `before` put back.
+
+        `before` is what `tell` was given by the process that died, in its order. Every step is tried whatever
+        became of the others. Returns what was done, in words; raises SourceError when anything was not.
+        """
         ...
 
 

@@ -36,7 +36,11 @@ def build(
     not set it. Raises PluginError (not loadable, a method of the contract is missing, its constructor
     failed), ConfigError (wrong key, type or range; the message names it).
     """
-    kind = load_class(plugin.use, built_in)
+    line = (lines or {}).get(("use",))
+    try:
+        kind = load_class(plugin.use, built_in)
+    except PluginError as error:
+        raise PluginError(f"{origin}, line {line}: {error}" if line else f"{origin}: {error}") from error
     missing = [name for name in methods if not callable(getattr(kind, name, None))]
     if missing:
         raise PluginError(f"{origin}: '{plugin.use}' has no method {', '.join(missing)}(), which its role needs")
@@ -48,13 +52,7 @@ def build(
 
 def load_class(use: str, built_in: Mapping[str, str]) -> type:
     """The class behind a built-in name, `path/file.py:Class` or `package.module:Class`; raises PluginError."""
-    target = built_in.get(use, use)
-    where, colon, name = target.rpartition(":")
-    if not colon or not where or not name:
-        names = ", ".join(sorted(built_in)) or "none here"
-        raise PluginError(
-            f"use: '{use}' is neither a built-in name ({names}) nor 'path/file.py:Class' nor 'package.module:Class'"
-        )
+    where, name = check_place(use, built_in)
     module = _load_file(Path(where), use) if where.endswith(".py") else _load_module(where, use)
     kind = getattr(module, name, None)
     if not isinstance(kind, type):
@@ -63,12 +61,38 @@ def load_class(use: str, built_in: Mapping[str, str]) -> type:
     return kind
 
 
+def check_place(use: str, built_in: Mapping[str, str]) -> tuple[str, str]:
+    """(file or module, class) of what `use` names, nothing loaded; PluginError: not of that form, or no such file."""
+    where, colon, name = built_in.get(use, use).rpartition(":")
+    if not colon or not where or not name:
+        names = ", ".join(sorted(built_in)) or "none here"
+        raise PluginError(
+            f"use: '{use}' is neither a built-in name ({names}) nor 'path/file.py:Class' nor 'package.module:Class'"
+        )
+    if where.endswith(".py") and not Path(where).is_file():
+        raise PluginError(f"use: '{use}': there is no file {Path(where).resolve()}")
+    return where, name
+
+
 def absolute(plugin: Plugin, folder: Path) -> Plugin:
-    """The plugin with a `file.py:Class` made absolute, so that a run's record does not depend on a directory."""
-    where, _, name = plugin.use.rpartition(":")
-    if not where.endswith(".py"):
-        return plugin
-    return Plugin(use=f"{(folder / where).resolve()}:{name}", **plugin.fields)
+    """The plugin with each `file.py:Class` made absolute, so that a run's record does not depend on a directory.
+
+    Also of plugins among its fields, at any depth (a policy made of policies).
+    """
+    fields = {key: _absolute_below(value, folder) for key, value in plugin.fields.items()}
+    return Plugin(use=_absolute_use(plugin.use, folder), **fields)
+
+
+def _absolute_below(value: Any, folder: Path) -> Any:
+    if isinstance(value, Mapping):
+        made = {key: _absolute_below(item, folder) for key, item in value.items()}
+        return made | {"use": _absolute_use(value["use"], folder)} if isinstance(value.get("use"), str) else made
+    return [_absolute_below(item, folder) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _absolute_use(use: str, folder: Path) -> str:
+    where, _, name = use.rpartition(":")
+    return f"{(folder / where).resolve()}:{name}" if where.endswith(".py") else use
 
 
 def _load_module(name: str, use: str) -> ModuleType:
@@ -81,8 +105,6 @@ def _load_module(name: str, use: str) -> ModuleType:
 
 
 def _load_file(path: Path, use: str) -> ModuleType:
-    if not path.is_file():
-        raise PluginError(f"use: '{use}': there is no file {path.resolve()}")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     name = f"rtdecode_plugin_{path.stem}_{digest}"  # two plug-ins of one file name must not be one module
     spec = importlib.util.spec_from_file_location(name, path)

@@ -21,6 +21,7 @@ class StrictModel(BaseModel):
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a bundle's card: 10 ms instead of 140
 
 
 def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
@@ -31,8 +32,7 @@ def load_yaml(path: Path, model: type[ModelT]) -> ModelT:
 def parse_yaml(text: str, model: type[ModelT], origin: str) -> ModelT:
     """As `load_yaml` for a text; `origin` is named in errors."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        fields = yaml.safe_load(text)
+        node, fields = yaml.compose(text, Loader=LOADER), safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
@@ -42,6 +42,11 @@ def parse_yaml(text: str, model: type[ModelT], origin: str) -> ModelT:
     if not isinstance(fields, dict):
         raise ConfigError(f"{origin}: expected a mapping of keys to values, found {type(fields).__name__}")
     return validate(fields, model, origin, _line_numbers(node))
+
+
+def safe_load(text: str) -> Any:
+    """Plain objects of a YAML text, never anything else; raises yaml.YAMLError."""
+    return yaml.load(text, Loader=LOADER)
 
 
 def validate(
@@ -58,7 +63,7 @@ def validate(
 def key_lines(path: Path) -> dict[KeyPath, int]:
     """Line (from 1) of every key and list item of a YAML file, for faults that are found later; empty if unreadable."""
     try:
-        return _line_numbers(yaml.compose(_read(path), Loader=yaml.SafeLoader))
+        return _line_numbers(yaml.compose(_read(path), Loader=LOADER))
     except (yaml.YAMLError, ConfigError):
         return {}
 

@@ -21,9 +21,6 @@ from rtdecode.streams.run_folder import RunFolder
 
 __all__ = ["Interrupt", "Outcome", "RunResult", "RunStatus", "run", "run_inline"]
 
-_RESERVE_NAME = ".reserve"
-_RESERVE_BYTES = 1 << 20  # given back before the end, so that a full disk still takes report and events
-
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -46,7 +43,9 @@ def run(
     record = resolve(config, origin)
     folder = RunFolder.create(record.out, record.as_yaml())
     kind = InlineSession if inline else ProcessSession
-    _reserve(folder)
+    folder.take_reserve()
+    for caution in record.cautions:
+        note(folder, "session", "warning", None, reason=caution)
     remove_abandoned()
     if record.view:
         start_viewer(folder)
@@ -55,7 +54,7 @@ def run(
     except RtdecodeError as error:
         outcome = Outcome.failed(str(error))
     finally:
-        (folder.path / _RESERVE_NAME).unlink(missing_ok=True)
+        folder.release_reserve()
     note(folder, "session", "finish", None, finish=outcome.finish, reason=outcome.reason)
     return RunResult(folder, outcome, close_run(folder, outcome))
 
@@ -63,13 +62,6 @@ def run(
 def run_inline(config: RunConfig, *, interrupt: Interrupt | None = None) -> RunResult:
     """As `run` in this one process: the same stages, round robin."""
     return run(config, interrupt=interrupt, inline=True)
-
-
-def _reserve(folder: RunFolder) -> None:
-    try:
-        (folder.path / _RESERVE_NAME).write_bytes(bytes(_RESERVE_BYTES))
-    except OSError:
-        pass  # the log will say that the disk is full
 
 
 def _silent(status: RunStatus) -> None:

@@ -20,6 +20,7 @@ def close_books(folder: RunFolder) -> int:
 
     Safe to call again. Only for a run whose workers have ended: the log has one writer.
     """
+    folder.release_reserve()
     expected, received = _counts(folder)
     log = LogWriter.open(folder.path)
     try:

@@ -11,6 +11,7 @@ from rtdecode.core.actions import Action, Stop
 from rtdecode.core.errors import RingError
 from rtdecode.core.interrupt import Interrupt
 from rtdecode.session.children import Child, start
+from rtdecode.session.safe_stop import SafeStopWatch
 from rtdecode.session.status import RunStatus, Watch
 from rtdecode.stages.arbiter import Arbiter
 from rtdecode.stages.build import worker_names
@@ -45,6 +46,7 @@ class ProcessSession:
         self._wishes: dict[object, int] = {}  # heard so far of each decide process
         self._wishes_known = 0
         self._watch = Watch()
+        self._safe_stop = SafeStopWatch(folder)
         self._shown_at = 0.0
         self._stopped_at: float | None = None
         self._given_up = False  # workers were killed: acquire did not stop, or the user would not wait
@@ -59,7 +61,7 @@ class ProcessSession:
             while not self._is_drained():
                 self._tick()
             self._end_decide()
-            return self._outcome()
+            return self._safe_stop.judge(self._outcome())
         finally:
             self._clean_up()
 
@@ -82,8 +84,9 @@ class ProcessSession:
         self._children[name] = start(name, self._folder, restarts)
 
     def _is_drained(self) -> bool:
-        """Frames have come to their end: in the log, or never to be."""
-        return not any(child.running for name, child in self._children.items() if name != "decide")
+        """Frames have come to their end, in the log or never to be, and the hardware to its rest."""
+        working = any(child.running for name, child in self._children.items() if name != "decide")
+        return not working and not self._safe_stop.running
 
     def _end_decide(self) -> None:
         """The log is complete; policies read to its end."""
@@ -126,6 +129,7 @@ class ProcessSession:
         """In good order no child is left by now; after a fault of ours acquire still closes its camera."""
         for child in self._children.values():
             child.end_gently(_CLOSE_PATIENCE_S if child.name == "acquire" else 0.0)
+        self._safe_stop.finish()
         if self._folder.ring_path is not None and not remove_memory(self._folder.ring_path):
             self._warn(f"{self._folder.ring_path} could not be removed; delete it when no program uses it")
         self._door.close()
@@ -137,6 +141,7 @@ class ProcessSession:
             self._hear(message)
         for child in list(self._children.values()):
             self._look_at(child)
+        self._safe_stop.look()
         self._hold_limits()
         now = time.monotonic()
         if now - self._shown_at >= _STATUS_EVERY_S:
@@ -178,6 +183,7 @@ class ProcessSession:
             self._lost(child)
 
     def _acquire_ended(self, child: Child) -> None:
+        self._safe_stop.begin()  # light before bookkeeping
         if child.end != "done" and not self._given_up:
             self._fault = self._fault or f"acquire: {child.how_it_ended()}"
         if self._folder.ring_path is None:  # otherwise localize and record drain the ring and end
@@ -251,12 +257,16 @@ class ProcessSession:
         return child.status if child is not None else {}
 
     def _state(self, acquire: dict[str, Any], localize: dict[str, Any]) -> str:
+        if self._safe_stop.alarm is not None:
+            return self._safe_stop.alarm
         if self._stopped_at is not None:
             return "stopping"
         if acquire.get("state") == "finished":
             return "draining"
         if acquire.get("state") == "running" and localize.get("state") == "running":
             return "running"
+        if acquire.get("state") == "opening" and acquire.get("why"):
+            return f"waiting: {acquire['why']}"
         starting = [
             n for n, child in self._children.items() if child.status.get("state") not in ("running", "finished")
         ]

@@ -12,11 +12,13 @@ from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
 from rtdecode.session.books import close_books
 from rtdecode.session.cautions import cautions
+from rtdecode.stages.arbiter import Verdict
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.ledger import Ledger, latency_ms, lost_ranges, rate_fps
-from rtdecode.stages.notes import read_roi
+from rtdecode.stages.notes import read_can_wait, read_roi
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.safe_stop import told
 from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder
 
@@ -46,19 +48,32 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
         "localizations": len(localizations),
         "rate_fps": rate_fps(commits),
         "latency_ms": latency_ms(commits),
-        "source": {"use": record.source.use, "can_wait": _can_wait(folder)},
+        "source": {"use": record.source.use, "can_wait": read_can_wait(folder), "camera_from": record.camera_from},
         "decisions": _decisions(folder),
+        "policies": _states(folder),
         "engine": record.engine.model_dump(),
         "model": {"name": record.model_name, "sha256": record.model_sha256},
         "versions": record.versions,
         "warnings": cautions(folder, record, commits, localizations, outcome),
     }
+    safe_stop, stop = told(folder), stop_latency(folder.read_events())
+    report |= ({"safe_stop": safe_stop} if safe_stop else {}) | ({"stop": stop} if stop else {})
     return report | _score(folder, record, commits, localizations)
 
 
-def _can_wait(folder: RunFolder) -> bool:
-    """Whether frames waited for us: latency then is mostly time in the ring, and says nothing of a live run."""
-    return any(event.get("kind") == "source" and bool(event.get("can_wait")) for event in folder.read_events())
+def stop_latency(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Who stopped the camera, and ms from the decision (a policy's, or a person's order) to its standstill."""
+    halted = next((event for event in events if event.get("kind") == "camera_stopped"), None)
+    stops = [event for event in events if dict(event.get("action") or {}).get("kind") == "stop"]
+    ordered = next((event for event in stops if event.get("verdict") == Verdict.DONE.value), None)
+    if halted is None or ordered is None:
+        return {}
+    begun = ordered
+    if ordered["worker"] == "decide":  # the arbiter's word follows the policy's
+        said = [e for e in stops if e["kind"] == "decision" and e["t_monotonic_ns"] <= ordered["t_monotonic_ns"]]
+        begun = said[-1] if said else ordered
+    waited_ms = (halted["t_monotonic_ns"] - begun["t_monotonic_ns"]) / 1e6
+    return {"by": ordered["worker"], "decision_to_camera_ms": round(waited_ms, 1)}
 
 
 def _decisions(folder: RunFolder) -> list[dict[str, Any]]:
@@ -70,6 +85,12 @@ def _decisions(folder: RunFolder) -> list[dict[str, Any]]:
             what = str(action.get("property", action["kind"]))
             first.setdefault((policy, what), {"policy": policy, "frame_index": event["frame_index"], "action": action})
     return list(first.values())
+
+
+def _states(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """How each policy that speaks of itself stood at the end: its own figures, and the frame it said them at."""
+    said = [event for event in folder.read_events() if event.get("kind") == "state"]
+    return {str(event["policy"]): {"frame_index": event["frame_index"], **dict(event["state"])} for event in said}
 
 
 def _score(

@@ -20,10 +20,12 @@ class NpyRecording(Recording):
     def __init__(self, path: Path) -> None:
         self.path = path
         shape, fortran, dtype, offset = _npy_header(path)
-        self.n_frames, self.shape, self.dtype = *_movie_shape(path, shape), dtype
-        _check_length(path, offset + int(np.prod(shape)) * dtype.itemsize, exact=False)
+        stated, self.shape, self.dtype = *_movie_shape(path, shape), dtype
+        frame_bytes = int(np.prod(self.shape)) * dtype.itemsize
+        whole = stated if fortran else 1  # in Fortran order every frame reaches to the file's end
+        self.n_frames, self.incomplete = whole_frames(path, offset, stated, frame_bytes, "its header", at_least=whole)
         order: Any = "F" if fortran else "C"
-        block = np.memmap(path, dtype, "r", offset, shape, order)
+        block = np.memmap(path, dtype, "r", offset, (self.n_frames, *self.shape)[-len(shape) :], order)
         self._frames: NDArray[np.generic] = np.asarray(block).reshape(self.n_frames, *self.shape)  # (N, H, W)
 
     def frame(self, position: int) -> Pixels:
@@ -38,10 +40,12 @@ class PicassoRecording(Recording):
     def __init__(self, path: Path) -> None:
         self.path = path
         about = _picasso_about(path.with_suffix(".yaml"))
-        self.n_frames, self.shape, self.dtype = _picasso_layout(path.with_suffix(".yaml"), about)
+        stated, self.shape, self.dtype = _picasso_layout(path.with_suffix(".yaml"), about)
+        self.px_nm = _picasso_px_nm(about.get("Pixelsize"))
         self._interval_ms = about.get("Camera.Integration Time")
+        frame_bytes = int(np.prod(self.shape)) * self.dtype.itemsize
+        self.n_frames, self.incomplete = whole_frames(path, 0, stated, frame_bytes, "the .yaml", exact=True)
         block = (self.n_frames, *self.shape)
-        _check_length(path, int(np.prod(block)) * self.dtype.itemsize, exact=True)
         self._frames: Pixels = np.asarray(np.memmap(path, self.dtype, "r", 0, block))  # (N, H, W)
 
     def frame(self, position: int) -> Pixels:
@@ -84,22 +88,26 @@ def _movie_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, tuple[int, in
     return (shape[0] if len(shape) == 3 else 1), (shape[-2], shape[-1])
 
 
-def _check_length(path: Path, needed: int, *, exact: bool) -> None:
-    size = path.stat().st_size
-    if size < needed:
-        raise unusable(
-            path,
-            f"truncated: {size} bytes",
-            f"{needed} bytes by its header",
-            "Copy it again, or replay what is there with --last.",
-        )
+def whole_frames(
+    path: Path, offset: int, stated: int, frame_bytes: int, by: str, *, exact: bool = False, at_least: int = 1
+) -> tuple[int, str | None]:
+    """Frames that lie whole in the file, and what is wrong where they are fewer than `by` has stated.
+
+    Raises RecordingError below `at_least` frames, and where `exact` for a file longer than stated.
+    """
+    size, needed = path.stat().st_size, offset + stated * frame_bytes
     if exact and size > needed:
         raise unusable(
             path,
             f"{size} bytes",
-            f"{needed} bytes by the .yaml beside it",
-            "That .yaml belongs to another movie, or names a wrong frame count, size or data type.",
+            f"{needed} bytes by {by} beside it",
+            f"That {by.split()[-1]} belongs to another movie, or names a wrong frame count, size or data type.",
         )
+    there = min(stated, max(0, size - offset) // frame_bytes)
+    cut = f"truncated ({size} bytes of {needed} by {by})" if size < needed else None
+    if cut and there < at_least:
+        raise unusable(path, cut, "a complete file", "Copy it again.")
+    return there, cut
 
 
 def _picasso_about(path: Path) -> dict[str, Any]:
@@ -121,6 +129,11 @@ def _picasso_about(path: Path) -> dict[str, Any]:
             path, f"without {', '.join(missing)}", "a description by Picasso", f"Add {', '.join(_PICASSO_KEYS)}."
         )
     return about
+
+
+def _picasso_px_nm(stated: object) -> tuple[float, float] | None:
+    """Picasso's pixels are square; in nm."""
+    return (float(stated), float(stated)) if isinstance(stated, int | float) and 0 < stated < 1e9 else None
 
 
 def _picasso_layout(path: Path, about: dict[str, Any]) -> tuple[int, tuple[int, int], np.dtype[np.generic]]:

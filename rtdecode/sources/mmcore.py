@@ -6,7 +6,7 @@ Not tested on Windows and with real cameras; DemoCamera and a Python camera behi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +15,19 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from rtdecode.core.actions import Action, SetProperty, Stop
 from rtdecode.core.camera import Camera
+from rtdecode.core.contracts import Setting
 from rtdecode.core.errors import EndOfStream, RtdecodeError, SourceError, SourceLost
 from rtdecode.core.frames import FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.sources.mmcore_connect import Connection, connect, property_text, trying
+from rtdecode.sources.mmcore_rest import bring_to_rest
 from rtdecode.sources.mmcore_tags import ImageCount, nanoseconds, read_tags, whole_number
 from rtdecode.sources.scene import SimulatedScene
 from rtdecode.streams.truth import write_truth
+
+
+def _nobody_asks(before: Setting) -> None:
+    """Outside a run nobody writes changes down."""
 
 
 class MMCoreSource(StrictModel):
@@ -43,6 +49,7 @@ class MMCoreSource(StrictModel):
     region: tuple[int, int, int, int] | None = None
     properties: tuple[tuple[str, str, str], ...] = ()  # device, property, value; set in this order
     buffer_mb: Annotated[int, Field(gt=0, le=1_000_000)] = 256  # Micro-Manager's own buffer
+    safe_stop_s: Annotated[float, Field(gt=0, le=300)] = 10.0  # time to load the configuration anew after a crash
     psf: Path | None = None
     camera: Camera | None = None
     truth: Path | None = None
@@ -54,6 +61,7 @@ class MMCoreSource(StrictModel):
     _skipped: int = PrivateAttr(0)  # frames still in the buffer that were announced without a pop
     _restore: dict[tuple[str, str], str] = PrivateAttr(default_factory=dict)
     _made: int | None = PrivateAttr(None)
+    _tell: Callable[[Setting], None] = PrivateAttr(default_factory=lambda: _nobody_asks)
 
     @model_validator(mode="after")
     def _one_origin(self) -> MMCoreSource:
@@ -92,11 +100,26 @@ class MMCoreSource(StrictModel):
         """One frame for each exposure; cameras may be slower, never faster."""
         return 1000.0 / self.exposure_ms
 
+    @property
+    def has_hardware(self) -> bool:
+        """A simulated camera is gone with its process; a core of another program is that program's."""
+        return self.config_file is not None
+
+    def tell_changes(self, tell: Callable[[Setting], None]) -> None:
+        """See SafeStop."""
+        self._tell = tell
+
+    def bring_to_rest(self, before: Sequence[Setting]) -> list[str]:
+        """See SafeStop: the configuration is loaded anew, in this process."""
+        if self.config_file is None:
+            raise SourceError("only devices of a config_file can be brought to rest; others are not ours to open")
+        return bring_to_rest(self.config_file, self.adapter_folder, before)
+
     def open(self) -> None:
         """Load and set everything, check that frames will be grey and of 8 or 16 bits; raises SourceError."""
         self.close()
         self._count, self._started, self._stopped = ImageCount(), False, False
-        self._connection = connect(self, self._core)
+        self._connection = connect(self, self._core, self._tell)
 
     def start(self) -> None:
         """Finite, and stopping on overflow: the mode that loses nothing in silence (micromanager.md §2)."""
@@ -107,10 +130,10 @@ class MMCoreSource(StrictModel):
     def read(self, out: FrameArray) -> FrameInfo | None:
         """See Source.read. Raises SourceLost with counts after the last kept frame of an overflow or a dead camera."""
         connection = self._need()
-        if self._count.last + 1 >= self.frames:
-            raise EndOfStream(f"all {self.frames} frames were read")
         running = bool(connection.core.isSequenceRunning())  # asked before the count: what comes between is seen
         waiting = int(connection.core.getRemainingImageCount())
+        if self._count.last + 1 >= self.frames and not (self._count.is_estimated and (running or waiting)):
+            raise EndOfStream(f"all {self.frames} frames were read")
         if not waiting:
             self._check_end(running, connection)
             return None
@@ -123,8 +146,8 @@ class MMCoreSource(StrictModel):
             return None
         t_arrival_ns = time.monotonic_ns()
         tags = read_tags(metadata)
-        index = self._count.index(whole_number(tags.get("ImageNumber")))
         t_camera_ns = nanoseconds(tags.get("ElapsedTime-ms"))
+        index = self._count.index(whole_number(tags.get("ImageNumber")), t_camera_ns)
         if not connection.expected.fits(pixels, tags):
             return FrameInfo(index, t_camera_ns, t_arrival_ns, FrameFlag.WRONG_SIZE)
         np.copyto(out, pixels, casting="unsafe")
@@ -203,7 +226,9 @@ class MMCoreSource(StrictModel):
     def _set(self, connection: Connection, action: SetProperty) -> None:
         core, device, name = connection.core, action.device, action.property
         before = trying(f"read {device}.{name}", lambda: str(core.getProperty(device, name)))
-        self._restore.setdefault((device, name), before)
+        if (device, name) not in self._restore:
+            self._tell(Setting(device, name, before))
+            self._restore[device, name] = before
         trying(f"set {device}.{name}", lambda: core.setProperty(device, name, property_text(action.value)))
 
     def _putting_back(self, connection: Connection, device: str, name: str) -> tuple[str, Callable[[], None]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rtdecode.core.camera import Camera
+from rtdecode.core.contracts import Setting
 from rtdecode.core.errors import RtdecodeError, SourceError
 from rtdecode.core.frames import Roi
 from rtdecode.sources.mmcore_tags import PIXEL_TYPES, Expected
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rtdecode.sources.mmcore import MMCoreSource
 
 T = TypeVar("T")
+_PYTHON_DEVICE = "#py "  # a comment to Micro-Manager, a device written in Python to UniMMCore
 _STOP_S = 5.0  # a camera that needs longer to stop is reported
 
 
@@ -67,8 +69,11 @@ class Connection:
         return bool(now <= height * width * self.expected.bytes_per_pixel)
 
 
-def connect(source: MMCoreSource, attached: Any) -> Connection:
-    """Load, set and check; what was loaded is unloaded again if anything fails. Raises SourceError."""
+def connect(source: MMCoreSource, attached: Any, tell: Callable[[Setting], None]) -> Connection:
+    """Load, set and check; what was loaded is unloaded again if anything fails. Raises SourceError.
+
+    `tell` gets each property's value before it is changed.
+    """
     specimen = camera = None
     if source.simulated is not None:
         specimen = make_specimen(source)
@@ -76,11 +81,11 @@ def connect(source: MMCoreSource, attached: Any) -> Connection:
     elif source.config_file is not None:
         core = load_configuration(source.config_file, source.adapter_folder)
     else:
-        core = attached if attached is not None else _running_core()
+        core = attached if attached is not None else running_core()
     own = source.simulated is not None or source.config_file is not None
     try:
-        expected = _set_up(core, source)
-        full_scale_adu = _full_scale(core, specimen.camera if specimen is not None else source.camera)
+        expected = _set_up(core, source, tell)
+        full_scale_adu = full_scale(core, specimen.camera if specimen is not None else source.camera)
         return Connection(core, own, expected, full_scale_adu, _metadata_class(), specimen, camera)
     except BaseException:
         if own:
@@ -114,12 +119,12 @@ def load_simulated(specimen: Specimen, exposure_ms: float) -> tuple[Any, Any]:
 
 
 def load_configuration(config_file: Path, adapter_folder: Path | None) -> Any:
-    """A new core with the devices of a Micro-Manager configuration."""
-    core = _pymmcore_plus().CMMCorePlus(mm_path=None if adapter_folder is None else str(adapter_folder))
+    """A new core with the devices of a Micro-Manager configuration, also those written in Python (`#py` lines)."""
     beside = adapter_folder / config_file if adapter_folder is not None else config_file
     path = next((place for place in (config_file, beside) if place.is_file()), None)
     if path is None:
         raise SourceError(f"{config_file}: there is no such Micro-Manager configuration; name an existing .cfg file")
+    core = _new_core(path, adapter_folder)
     try:
         trying(f"load {path}", lambda: core.loadSystemConfiguration(str(path)))
     except SourceError:
@@ -128,7 +133,18 @@ def load_configuration(config_file: Path, adapter_folder: Path | None) -> Any:
     return core
 
 
-def _running_core() -> Any:
+def _new_core(config_file: Path, adapter_folder: Path | None) -> Any:
+    mm_path = None if adapter_folder is None else str(adapter_folder)
+    pymmcore_plus = _pymmcore_plus()
+    if any(line.startswith(_PYTHON_DEVICE) for line in config_file.read_text(errors="replace").splitlines()):
+        from pymmcore_plus.experimental.unicore import UniMMCore
+
+        return UniMMCore(mm_path=mm_path)
+    return pymmcore_plus.CMMCorePlus(mm_path=mm_path)
+
+
+def running_core() -> Any:
+    """The core that pymmcore-plus keeps for this process; raises SourceError where it has no camera."""
     core = _pymmcore_plus().CMMCorePlus.instance()
     if not core.getCameraDevice():
         raise SourceError(
@@ -137,17 +153,22 @@ def _running_core() -> Any:
     return core
 
 
-def _set_up(core: Any, source: MMCoreSource) -> Expected:
+def _set_up(core: Any, source: MMCoreSource, tell: Callable[[Setting], None]) -> Expected:
     """Camera, properties, region, exposure, buffer, in the order in which they depend on each other."""
     if source.device is not None:
         trying(f"take {source.device} as camera", lambda: core.setCameraDevice(source.device))
     for setting in source.properties:
-        trying("set " + " ".join(setting), partial(core.setProperty, *setting))
+        trying("set " + " ".join(setting), partial(_change, core, Setting(*setting), tell))
     if source.region is not None:
         _set_region(core, source.region)
     trying(f"set the exposure to {source.exposure_ms} ms", lambda: core.setExposure(source.exposure_ms))
     trying("set the buffer", lambda: core.setCircularBufferMemoryFootprint(source.buffer_mb))
-    return trying("ask the camera", lambda: _expected(core))
+    return trying("ask the camera", lambda: camera_region(core))
+
+
+def _change(core: Any, setting: Setting, tell: Callable[[Setting], None]) -> None:
+    tell(Setting(setting.device, setting.property, str(core.getProperty(setting.device, setting.property))))
+    core.setProperty(setting.device, setting.property, setting.value)
 
 
 def _set_region(core: Any, region: tuple[int, int, int, int]) -> None:
@@ -158,7 +179,7 @@ def _set_region(core: Any, region: tuple[int, int, int, int]) -> None:
         raise SourceError(f"asked for the region {region}, the camera took {taken}; ask for one that it can take")
 
 
-def _expected(core: Any) -> Expected:
+def camera_region(core: Any) -> Expected:
     """The region as the camera took it; refuses what cannot become grey frames of 16 bits."""
     label = core.getCameraDevice()
     if not label:
@@ -176,7 +197,8 @@ def _expected(core: Any) -> Expected:
     return Expected(Roi(int(x0), int(y0), int(core.getImageWidth()), int(core.getImageHeight()), binning), n_bytes)
 
 
-def _full_scale(core: Any, camera: Camera | None) -> float:
+def full_scale(core: Any, camera: Camera | None) -> float:
+    """ADU from which on a pixel counts as saturated."""
     by_bits = float(2 ** int(core.getImageBitDepth()) - 1)
     return by_bits if camera is None else min(by_bits, camera.full_scale_adu)
 

@@ -13,25 +13,43 @@ PIXEL_TYPES = {1: "GRAY8", 2: "GRAY16"}  # by bytes per pixel
 
 
 class ImageCount:
-    """Frame index from the `ImageNumber` tag, which older cores start again at 0 when the buffer is cleared.
+    """Frame index from the `ImageNumber` tag, which cores start again at 0 when the buffer is cleared.
 
-    A number that does not rise is taken as a new count that follows the last frame: what was lost in between
-    nobody can know, the order stays right.
+    A number that does not rise is a new count. How many frames the core threw away then, only the camera's
+    clock can tell: as many as fit into the pause at the rate so far. Without a clock the new count follows
+    the last frame; the order is right in any case.
     """
 
     def __init__(self) -> None:
         self.last = -1
+        self.is_estimated = False  # a new count began: indices from there on may be off by a few
         self._base = 0
+        self._first_ns: tuple[int, int] | None = None  # index and camera time of the first frame with a time
+        self._last_ns = 0
 
-    def index(self, number: int | None) -> int:
-        """Index of the frame with that number; None (no tag): the next one."""
+    def index(self, number: int | None, t_camera_ns: int = 0) -> int:
+        """Index of the frame with that number (None: no tag, the next one) and camera time (0: none)."""
         if number is None:
             self.last += 1
             return self.last
         if self._base + number <= self.last:
-            self._base = self.last + 1
+            self._base = self.last + 1 + self._lost_in(t_camera_ns) - number
+            self.is_estimated = True
         self.last = self._base + number
+        self._keep_time(t_camera_ns)
         return self.last
+
+    def _lost_in(self, t_camera_ns: int) -> int:
+        """Frames between the last one and now, by the camera's clock at its mean rate."""
+        if self._first_ns is None or not self._first_ns[1] < self._last_ns < t_camera_ns:
+            return 0
+        interval_ns = (self._last_ns - self._first_ns[1]) / (self.last - self._first_ns[0])
+        return max(0, round((t_camera_ns - self._last_ns) / interval_ns) - 1)
+
+    def _keep_time(self, t_camera_ns: int) -> None:
+        if t_camera_ns > 0:
+            self._first_ns = self._first_ns or (self.last, t_camera_ns)
+            self._last_ns = t_camera_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ class Recording(ABC):
     dtype: np.dtype[np.generic]
     units: Literal["adu"] | None = None  # where the recording itself says what its numbers are
     times_are_at_hand: bool = False  # `times_ns` costs nothing
+    px_nm: tuple[float, float] | None = None  # pixel size (x, y) that the recording states
+    cautions: tuple[str, ...] = ()  # sentences on what is odd in it, and can be played all the same
+    incomplete: str | None = None  # what is wrong, where more frames are stated than the `n_frames` that are whole
 
     @abstractmethod
     def frame(self, position: int) -> Pixels:
@@ -43,6 +46,10 @@ class Recording(ABC):
     def times_ns(self) -> NDArray[np.int64] | None:
         """(n_frames,) the camera's clock, or None where the recording has no times and no interval."""
         return None
+
+    def time_ns(self, position: int) -> int:
+        """The camera's clock of one frame, for recordings that write it with each; 0 where it has none."""
+        return 0
 
     @property
     def expected(self) -> int:

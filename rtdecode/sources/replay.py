@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr
 
 from rtdecode.core.actions import Action, Stop
@@ -14,10 +16,14 @@ from rtdecode.core.camera import Camera
 from rtdecode.core.errors import SourceError
 from rtdecode.core.frames import FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
+from rtdecode.sources.choice import Choice, Value
+from rtdecode.sources.losses import Losses
 from rtdecode.sources.opening import open_recording
 from rtdecode.sources.pixels import PixelConverter, Units
 from rtdecode.sources.playback import Playback
 from rtdecode.sources.recording import Recording, unusable
+
+_SAME_PIXELS = 0.02  # of the size: what is written is often rounded
 
 
 @dataclass
@@ -25,18 +31,20 @@ class _Opened:
     recording: Recording
     converter: PixelConverter
     playback: Playback
-    times_ns: list[int] | None  # camera clock of each frame of the range
+    times_ns: list[int] | None  # camera clock of each frame of the range, where it was asked for beforehand
     n_frames: int
+    lost: NDArray[np.bool_] | None  # of each frame of the range, where losses are injected
 
 
 class ReplaySource(StrictModel):
-    """Frames of a movie on disk: .npy, TIFF of any kind, Picasso .raw, or a recorded run.
+    """Frames of a movie on disk: .npy, TIFF of any kind, NDTiff, OME-Zarr, .nd2, .dax, Picasso .raw, a recorded run.
 
     Example: `use: replay`, `path: movie.tif`, `pace: 100`. Floats need `units: photons` (turned into ADU by
     `camera`) or `units: adu`. `first` and `last` bound the range [first, last) of frames; frames of a range
     are numbered from 0 again, since a jump in numbers means lost frames. `pace` "max" gives each frame at
     once, "recorded" uses the movie's own times, a number is frames per second; paced frames are due by the
-    clock, however slowly they are read.
+    clock, however slowly they are read. `channel`, `position`, `z` choose by name or number where there are
+    several. `losses` (see Losses) keeps frames from arriving, for rehearsals: the camera has made them all the same.
     """
 
     path: Path
@@ -45,6 +53,10 @@ class ReplaySource(StrictModel):
     camera: Camera | None = None
     first: Annotated[int, Field(ge=0)] = 0
     last: Annotated[int, Field(gt=0)] | None = None
+    channel: Value | None = None
+    position: Value | None = None
+    z: Value | None = None
+    losses: Losses | None = None
     _opened: _Opened | None = PrivateAttr(None)
     _made_before_close: int | None = PrivateAttr(None)
 
@@ -66,13 +78,33 @@ class ReplaySource(StrictModel):
 
     @property
     def made(self) -> int | None:
-        """Frames due by now; at full speed those that were read. Still known after `close`."""
-        return self._opened.playback.made if self._opened is not None else self._made_before_close
+        """Frames due by now by the camera's count; at full speed those that were read. Still known after `close`."""
+        if self._opened is None:
+            return self._made_before_close
+        due = self._opened.playback.made
+        return self._index(self._opened.recording, self.first + due - 1) + 1 if due else 0
 
     @property
     def can_wait(self) -> bool:
         """A file waits for whoever reads it: a frame read late is still there."""
         return True
+
+    @property
+    def has_hardware(self) -> bool:
+        """Nothing is left to bring to rest."""
+        return False
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences on what is odd in the recording, and where it contradicts `camera`; known after `open`."""
+        recording = self._need().recording
+        if self.camera is None or recording.px_nm is None:
+            return recording.cautions
+        if np.allclose(recording.px_nm, self.camera.px_nm, rtol=_SAME_PIXELS, atol=0):
+            return recording.cautions
+        stated, ours = (f"{x:.4g} x {y:.4g} nm" for x, y in (recording.px_nm, self.camera.px_nm))
+        words = f"{self.path} states pixels of {stated}, the run's camera has {ours}: one of them is wrong, "
+        return (*recording.cautions, words + "and positions are scaled by the camera's")
 
     @property
     def nominal_fps(self) -> float | None:
@@ -82,7 +114,7 @@ class ReplaySource(StrictModel):
     def open(self) -> None:
         """Find the movie and check all that can be checked without decoding it; raises RecordingError."""
         self.close()
-        recording = open_recording(self.path)
+        recording = open_recording(self.path, Choice(self.channel, self.position, self.z))
         try:
             self._opened = self._prepare(recording)
         except BaseException:
@@ -97,6 +129,9 @@ class ReplaySource(StrictModel):
         """See Source.read; raises RecordingError for a frame that cannot be decoded or is out of range."""
         opened = self._need()
         k = opened.playback.next()
+        while k is not None and opened.lost is not None and opened.lost[k]:
+            opened.playback.advance()
+            k = opened.playback.next()
         if k is None:
             return None
         position = self.first + k
@@ -104,9 +139,9 @@ class ReplaySource(StrictModel):
         if not flag:
             flag = opened.converter.convert(opened.recording.frame(position), out, position)
         opened.playback.advance()
-        index = opened.recording.index(position) - (opened.recording.index(self.first) if self.first else 0)
-        t_camera_ns = opened.times_ns[k] if opened.times_ns is not None else 0
-        return FrameInfo(index, t_camera_ns, time.monotonic_ns(), flag)
+        times = opened.times_ns
+        t_camera_ns = times[k] if times is not None else opened.recording.time_ns(position)
+        return FrameInfo(self._index(opened.recording, position), t_camera_ns, time.monotonic_ns(), flag)
 
     def apply(self, action: Action) -> None:
         """Stop: frames not yet due are never given. Anything else is refused: a file has no devices."""
@@ -127,6 +162,10 @@ class ReplaySource(StrictModel):
             raise SourceError(f"{self.path}: the replay is not open (call open first; after close it is over)")
         return self._opened
 
+    def _index(self, recording: Recording, position: int) -> int:
+        """The camera's count; from 0 again for a range that does not begin with the movie."""
+        return recording.index(position) - (recording.index(self.first) if self.first else 0)
+
     def _whole(self, recording: Recording) -> bool:
         return self.first == 0 and self.last in (None, recording.n_frames)
 
@@ -139,13 +178,32 @@ class ReplaySource(StrictModel):
                 f"the range [{self.first}, {last}) that was asked for",
                 "Correct --first and --last (first < last <= number of frames).",
             )
+        if recording.incomplete and self.last is None:
+            raise unusable(
+                self.path, recording.incomplete, "a complete recording",
+                f"Copy it again, or play the {last} frames that are there with --last {last}.",
+            )  # fmt: skip
         if recording.units is not None and self.units not in (None, recording.units):
             raise unusable(self.path, f"frames in {recording.units}", f"{self.units}", "Leave --units out.")
         converter = PixelConverter(self.path, recording.dtype, self.units or recording.units, self.camera)
         for position in {self.first, (self.first + last) // 2, last - 1}:
             converter.check(recording.frame(position), position)
         times, n_frames = self._times(recording, last), last - self.first
-        return _Opened(recording, converter, self._playback(n_frames, times), times, n_frames)
+        lost = self._lost(recording, last)
+        return _Opened(recording, converter, self._playback(n_frames, times), times, n_frames, lost)
+
+    def _lost(self, recording: Recording, last: int) -> NDArray[np.bool_] | None:
+        """Which frames of the range never arrive."""
+        if self.losses is None:
+            return None
+        indices = np.array([self._index(recording, position) for position in range(self.first, last)], np.int64)
+        beyond = [part for part in self.losses.ranges if part[1] > indices[-1]]
+        if beyond:
+            raise unusable(
+                self.path, f"frames up to {indices[-1]}", f"the frames {list(beyond[0])} that are to be lost",
+                "Correct losses.",
+            )  # fmt: skip
+        return self.losses.of(indices)
 
     def _times(self, recording: Recording, last: int) -> list[int] | None:
         """Camera times of the range, where they cost nothing or are asked for."""

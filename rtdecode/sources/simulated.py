@@ -61,6 +61,11 @@ class SimulatedCamera(SimulatedScene):
         return not self.paced
 
     @property
+    def has_hardware(self) -> bool:
+        """Nothing is left to bring to rest."""
+        return False
+
+    @property
     def nominal_fps(self) -> float | None:
         """`fps`, where it is kept."""
         return self.fps if self.paced else None

@@ -23,10 +23,12 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SUBFILE, _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _DESCRIPTION, _SAMPLES, _FORMAT = 270, 277, 339
+_X_RESOLUTION, _Y_RESOLUTION = 282, 283
 _OFFSETS, _COUNTS, _TILE_OFFSETS, _TILE_COUNTS = 273, 279, 324, 325
 MICRO_MANAGER = 51123
 _WANTED = {_SUBFILE, _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _FORMAT}
 _WANTED |= {_OFFSETS, _COUNTS, _TILE_OFFSETS, _TILE_COUNTS}
+_NOTED = {_DESCRIPTION, MICRO_MANAGER, _X_RESOLUTION, _Y_RESOLUTION}  # read only when asked for
 _COLOUR = {2, 5, 6, 8}  # RGB, separated, YCbCr, CIELab
 
 
@@ -38,7 +40,7 @@ class Page:
     shape: tuple[int, int]
     dtype: np.dtype[np.generic] | None  # None: only the decoder knows (12-bit packed and the like)
     offset: int | None  # None: compressed, tiled or scattered
-    text: dict[int, tuple[int, int]]  # tag -> (offset, length) of texts, read only when asked for
+    text: dict[int, tuple[int, int]]  # tag -> (offset, length) of what is read only when asked for
 
 
 class TiffLayout:
@@ -52,6 +54,7 @@ class TiffLayout:
             reader = _Reader(path, memory)
             self.pages = list(reader.pages())
             self.description = reader.text(self.pages[0], _DESCRIPTION) if self.pages else ""
+            self.px_per_unit = reader.resolution(self.pages[0]) if self.pages else None
         if not self.pages:
             raise unusable(path, "a TIFF file without a frame", "at least one", "Was the recording stopped?")
 
@@ -91,6 +94,14 @@ class _Reader:
         offset, length = page.text.get(tag, (0, 0))
         return self.memory[offset : offset + length].rstrip(b"\0").decode("utf-8", "replace")
 
+    def resolution(self, page: Page) -> tuple[float, float] | None:
+        """Pixels for each unit of length, (x, y); None where it is not written."""
+        places = [page.text.get(tag, (0, 0)) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
+        if any(size != 8 for _, size in places):
+            return None
+        (x, x_by), (y, y_by) = (self._numbers(offset, "I", 2) for offset, _ in places)
+        return (x / x_by, y / y_by) if x_by and y_by else None
+
     def _directory(self, at: int) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, int]], int]:
         """Numbers of the wanted tags, places of the texts, and the next directory's offset (0: none)."""
         head, entry, inline = (8, 20, 8) if self.big else (2, 12, 4)
@@ -101,7 +112,7 @@ class _Reader:
         layout = struct.Struct(self.order + ("HHQ" if self.big else "HHI"))
         for place in range(at + head, at + head + count * entry, entry):
             tag, kind, n = layout.unpack_from(self.memory, place)
-            if tag in _WANTED or tag in (_DESCRIPTION, MICRO_MANAGER):
+            if tag in _WANTED or tag in _NOTED:
                 value = place + entry - inline
                 size = n * _SIZES.get(kind, 1)
                 start = value if size <= inline else self._numbers(value, "Q" if self.big else "I", 1)[0]

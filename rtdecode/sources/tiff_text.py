@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.sources.choice import Choice
 from rtdecode.sources.recording import steady_times_ns, unusable
-
-_SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6, "us": 1e-6, "min": 60.0}
+from rtdecode.sources.tiff_ome import NM, pixel_size, read_ome
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Description:
     planes: int = 1  # frames that lie behind one directory (ImageJ above 4 GB, tifffile truncate=True)
     interval_s: float | None = None
     delays_s: list[float] = field(default_factory=list)  # OME DeltaT of each plane
-    files: list[tuple[str, int]] = field(default_factory=list)  # OME: (file name, page) of each frame, if several
+    files: list[tuple[str, int]] = field(default_factory=list)  # OME: (file name, page) of each frame, if not all
+    px_nm: tuple[float, float] | None = None  # OME: (x, y)
+    unit_nm: float | None = None  # ImageJ: length of the unit in which the resolution tags count
 
 
-def describe(path: Path, text: str) -> Description:
-    """Read the description of a TIFF's first page; several channels or positions are refused.
+def describe(path: Path, text: str, choice: Choice | None = None) -> Description:
+    """Read the description of a TIFF's first page; of several channels, positions or z one must be chosen.
 
     A text that is damaged or odd tells nothing; the pages themselves are read all the same.
     """
@@ -36,7 +38,7 @@ def describe(path: Path, text: str) -> Description:
         if text.startswith("ImageJ="):
             return _imagej(path, text)
         if "<OME" in text:
-            return _ome(path, text)
+            return _ome(path, text, choice or Choice())
         if text.startswith('{"shape"'):
             return _shaped(text)
     except (ValueError, TypeError, KeyError, ElementTree.ParseError):
@@ -61,6 +63,13 @@ def stated_times_ns(about: Description, n_frames: int, page_texts: Callable[[], 
     return each if each is not None and len(each) == n_frames else steady_times_ns(about.interval_s, n_frames)
 
 
+def stated_px_nm(about: Description, px_per_unit: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Pixel size (x, y) by OME, or by ImageJ's unit and the resolution tags: alone those mean a printer's dots."""
+    if about.unit_nm is None or px_per_unit is None or 0 in px_per_unit:
+        return about.px_nm
+    return pixel_size(about.unit_nm / px_per_unit[0], about.unit_nm / px_per_unit[1])
+
+
 def _imagej(path: Path, text: str) -> Description:
     lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     channels, others = int(lines.get("channels", 1)), int(lines.get("frames", 1)) * int(lines.get("slices", 1))
@@ -69,45 +78,15 @@ def _imagej(path: Path, text: str) -> Description:
     interval_s = _number(lines.get("finterval"))
     if interval_s is None and (fps := _number(lines.get("fps"))):
         interval_s = 1.0 / fps
-    return Description(planes=int(lines.get("images", 1)), interval_s=interval_s)
+    unit = lines.get("unit", "").strip().replace("\\u00B5", "µ")  # ImageJ escapes it
+    return Description(planes=int(lines.get("images", 1)), interval_s=interval_s, unit_nm=NM.get(unit))
 
 
-def _ome(path: Path, text: str) -> Description:
-    root = ElementTree.fromstring(text[text.index("<") :])
-    images = root.findall("{*}Image")
-    pixels = images[0].find("{*}Pixels") if images else None
-    if pixels is None:
+def _ome(path: Path, text: str, choice: Choice) -> Description:
+    movie = read_ome(path, text, choice)
+    if movie is None:
         return Description()
-    channels, others = int(pixels.get("SizeC", "1")), int(pixels.get("SizeT", "1")) * int(pixels.get("SizeZ", "1"))
-    if (channels > 1 and others > 1) or len(images) > 1:
-        raise unusable(
-            path,
-            f"{channels} channels in {len(images)} positions",
-            "one channel of one position",
-            "Save the one to be replayed as a file of its own.",
-        )
-    interval_s = _number(pixels.get("TimeIncrement"))
-    unit = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"), 1.0)
-    delays = [(p.get("DeltaT"), _SECONDS.get(p.get("DeltaTUnit", "s"), 1.0)) for p in pixels.findall("{*}Plane")]
-    known = [float(value) * scale for value, scale in delays if value is not None]
-    return Description(
-        interval_s=None if interval_s is None else interval_s * unit,
-        delays_s=known if len(known) == len(delays) else [],
-        files=_ome_files(pixels),
-    )
-
-
-def _ome_files(pixels: ElementTree.Element) -> list[tuple[str, int]]:
-    """(file, page) of each frame in the order of time, if the movie spans several files."""
-    found: list[tuple[int, int, str, int]] = []
-    for data in pixels.findall("{*}TiffData"):
-        uuid = data.find("{*}UUID")
-        name = uuid.get("FileName") if uuid is not None else None
-        if name is None:
-            return []
-        found.append((int(data.get("FirstT", 0)), int(data.get("FirstZ", 0)), name, int(data.get("IFD", 0))))
-    several = len({name for _, _, name, _ in found}) > 1
-    return [(name, page) for _, _, name, page in sorted(found)] if several else []
+    return Description(interval_s=movie.interval_s, delays_s=movie.delays_s, files=movie.pages, px_nm=movie.px_nm)
 
 
 def _shaped(text: str) -> Description:

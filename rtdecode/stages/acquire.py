@@ -12,6 +12,7 @@ from rtdecode.core.errors import EndOfStream, RtdecodeError
 from rtdecode.core.frames import FRAME_DTYPES, FrameInfo
 from rtdecode.stages.notes import note
 from rtdecode.stages.outcome import Outcome
+from rtdecode.stages.safe_stop import note_closed, note_opening
 from rtdecode.streams.memory import place_for_memory
 from rtdecode.streams.ring import RingWriter, slots_for
 from rtdecode.streams.ring_layout import Layout
@@ -21,6 +22,11 @@ ASSUMED_FPS = 200.0  # of a camera that cannot say; only the ring's length in se
 REPLAY_SLOTS = 512  # a source that can wait needs no seconds of memory
 KEPT_SLOTS = 8  # frames behind the slowest reader that a replay keeps, so that a restart can look back
 CLOSING_ERRORS = (RtdecodeError, OSError, RuntimeError, ValueError)
+
+
+def _is_ready() -> bool:
+    """Of a source that has nothing to wait for before it is opened."""
+    return True
 
 
 class AcquireStage:
@@ -39,6 +45,7 @@ class AcquireStage:
         self._ring: RingWriter | None = None
         self._slots = 0
         self._asked: int | None = None
+        self._opened = False  # or about to be: something may have to be closed
         self._started = False
         self._stop: Stop | None = None
         self.outcome: Outcome | None = None
@@ -59,13 +66,24 @@ class AcquireStage:
 
     def _work(self) -> bool:
         if self._ring is None:
-            self._open()
-            return True
+            return self._prepare()
         if not self._started:
             return self._start()
         return self._read(self._ring)
 
+    def _prepare(self) -> bool:
+        """Open as soon as the source has what it needs (a sender, a data set); until then a Stop ends the wait."""
+        if self._stop is not None:
+            self._finish(Outcome.stopped(self._stop.reason))
+            return True
+        if not getattr(self._source, "prepare", _is_ready)():
+            return False
+        self._open()
+        return True
+
     def _open(self) -> None:
+        note_opening(self._folder, self._source)
+        self._opened = True
         self._source.open()
         self._asked = self._source.expected  # a source that is closed may no longer say
         dtype, shape = self._source.dtype, self._source.roi.shape
@@ -126,6 +144,8 @@ class AcquireStage:
         if self._ring is not None and self.outcome is None:
             try:
                 self._source.apply(action)
+                if isinstance(action, Stop) and getattr(self._source, "has_hardware", True):
+                    self._event("camera_stopped")
             except RtdecodeError as error:
                 self._event("error", reason=str(error), action=str(action))
 
@@ -138,7 +158,9 @@ class AcquireStage:
         """What the session shows: counts by the camera's own count."""
         state = "opening" if self._ring is None else "running" if self._started else "waiting for readers"
         received = {"received": self._ring.received, "last_index": self._ring.last_index} if self._ring else {}
-        return {"state": "finished" if self.outcome else state, "expected": self._asked, **received}
+        said: dict[str, Any] = getattr(self._source, "status", dict)()
+        told = {"why": said["why"]} if said.get("why") else {}  # what it waits for, what it does not take
+        return {"state": "finished" if self.outcome else state, "expected": self._asked, **received, **told}
 
     def close(self) -> None:
         """Camera idle, light off; the ring says failed when nothing better was said. Safe to call twice."""
@@ -180,6 +202,8 @@ class AcquireStage:
         except CLOSING_ERRORS as error:
             self._event("error", reason=f"closing the source: {error}")
             return f"closing the source: {error}"
+        if self._opened:
+            note_closed(self._folder)
         return None
 
     def _event(self, kind: str, **fields: Any) -> None:

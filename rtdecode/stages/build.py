@@ -18,6 +18,7 @@ from rtdecode.stages.acquire import AcquireStage
 from rtdecode.stages.decide import DecideStage, Wish
 from rtdecode.stages.record import RecordStage
 from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.safe_stop import SafeStopStage
 from rtdecode.streams.run_folder import RunFolder
 
 WorkerName = Literal["acquire", "localize", "decide", "record"]
@@ -69,7 +70,9 @@ def build_stage(name: str, folder: RunFolder, record: RunRecord, wish: Wish) -> 
             return DecideStage(folder, build_policies(record), camera_px_nm(record), wish)
         case "record":
             return RecordStage(folder)
-    raise ConfigError(f"no worker is called {name!r}; known: acquire, localize, decide, record")
+        case "safe-stop":
+            return SafeStopStage(lambda: build_source(record, None), folder)
+    raise ConfigError(f"no worker is called {name!r}; known: acquire, localize, decide, record, safe-stop")
 
 
 def needed(record: RunRecord) -> frozenset[str]:
@@ -115,7 +118,7 @@ def build_localize(folder: RunFolder, record: RunRecord) -> WorkerStage:
         _warm_up(fitter, shape, dtype)
         return fitter
 
-    return LocalizeStage(folder, make_fitter)
+    return LocalizeStage(folder, make_fitter, record.limits.late_ms)
 
 
 def _warm_up(fitter: Any, shape: tuple[int, int], dtype: str) -> None:

@@ -18,7 +18,10 @@ NS_PER_MS = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Frames of a run by the camera's own count; the two equations hold by construction and are checked."""
+    """Frames of a run by the camera's own count; the two equations hold by construction and are checked.
+
+    `late` frames are among the fitted.
+    """
 
     expected: int
     received: int
@@ -26,6 +29,7 @@ class Ledger:
     rejected: int
     lost_before: int
     lost_in_ring: int
+    late: int = 0
 
     def __post_init__(self) -> None:
         if self.expected != self.received + self.lost_before:
@@ -45,6 +49,7 @@ class Ledger:
             rejected=count[Fate.REJECTED],
             lost_before=count[Fate.LOST_BEFORE],
             lost_in_ring=count[Fate.LOST_IN_RING],
+            late=int(np.count_nonzero((commits["flags"] & CommitFlag.LATE) != 0)),
         )
 
     def as_json(self) -> dict[str, int]:
@@ -90,12 +95,24 @@ def fitted_after(run_dir: Path, frame_index: int) -> list[int]:
 
 
 def lost_ranges(commits: Commits) -> list[dict[str, Any]]:
-    """Runs of frames that were not fitted: first and last index, count and reason, in order."""
+    """Runs of frames that were not fitted: first and last index, count, fate as `reason`, and why; in order."""
     return [
         {"first": int(part["frame_index"][0]), "last": int(part["frame_index"][-1]), "frames": len(part),
-         "reason": Fate(int(part["fate"][0])).name.lower()}
+         "reason": Fate(int(part["fate"][0])).name.lower(), "why": _why(part)}
         for part in _runs(commits) if part["fate"][0] != Fate.FITTED
     ]  # fmt: skip
+
+
+def _why(part: Commits) -> str:
+    """What is known of a stretch of one fate that was not fitted."""
+    flags = int(np.bitwise_or.reduce(part["flags"]))
+    match Fate(int(part["fate"][0])):
+        case Fate.LOST_BEFORE:
+            return "the camera's count went past them: lost in the camera, its buffer or on the wire"
+        case Fate.LOST_IN_RING:
+            return "not fitted before the ring was full"
+    names = {CommitFlag.WRONG_SIZE: "of another size than the run's", CommitFlag.NOT_FINITE: "not finite"}
+    return " or ".join(text for flag, text in names.items() if flags & flag) or "not a frame"
 
 
 def _runs(commits: Commits) -> Iterator[Commits]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from rtdecode.core.frames import Fate, Frame
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit.fitter import FittedFrame, Fitter
 from rtdecode.stages.ledger import Tally, fitted_after
-from rtdecode.stages.notes import note
+from rtdecode.stages.notes import note, read_can_wait
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.widefield import Widefield
 from rtdecode.streams.log import CommitFlag, LogWriter, make_commits
@@ -40,8 +41,8 @@ class LocalizeStage:
     answer goes on as if nothing had been. Frames that are gone are committed as lost, each one.
     """
 
-    def __init__(self, folder: RunFolder, make_fitter: MakeFitter) -> None:
-        self._folder, self._make_fitter = folder, make_fitter
+    def __init__(self, folder: RunFolder, make_fitter: MakeFitter, late_ms: float = math.inf) -> None:
+        self._folder, self._make_fitter, self._late_ns = folder, make_fitter, late_ms * 1e6
         self._ring: RingReader | None = None
         self._done = False
         self._newest = -1  # index of the newest frame that was given to the fitter or committed as lost
@@ -73,6 +74,8 @@ class LocalizeStage:
         look = RingReader.open(path)
         shape, dtype = look.shape, look.dtype
         look.close()
+        if read_can_wait(self._folder):
+            self._late_ns = math.inf  # a recording's frames are late by nature
         self._fitter = self._make_fitter(shape, dtype)
         self._log = LogWriter.open(self._folder.path)
         self._widefield = Widefield.open(self._folder.path, shape)
@@ -121,20 +124,25 @@ class LocalizeStage:
     def _commit(self, fitted: Sequence[FittedFrame]) -> None:
         if not fitted:
             return
+        now = time.monotonic_ns()
         commits = make_commits(
             [one.info.index for one in fitted],
             fate=[one.fate for one in fitted],
             n_localizations=[len(one.localizations) for one in fitted],
-            flags=[one.flags for one in fitted],
+            flags=[one.flags | self._late(one, now) for one in fitted],
             t_camera_ns=[one.info.t_camera_ns for one in fitted],
             t_arrival_ns=[one.info.t_arrival_ns for one in fitted],
+            background=[_background(one.localizations) for one in fitted],
         )
         self._log.append(commits, Localizations.concatenate(one.localizations for one in fitted))
         self._tally.add(commits)
-        now = time.monotonic_ns()
         for one in fitted:
             self._recent_ms.append((now - one.info.t_arrival_ns) / 1e6)
             self._widefield.settle(one.info.index, one.fate == Fate.FITTED)
+
+    def _late(self, one: FittedFrame, now_ns: int) -> CommitFlag:
+        late = one.fate == Fate.FITTED and now_ns - one.info.t_arrival_ns > self._late_ns
+        return CommitFlag.LATE if late else CommitFlag.NONE
 
     def _commit_lost(self, ring: RingReader, before_index: int) -> None:
         """Every frame after the newest and below `before_index` is lost: in the ring if it ever reached it."""
@@ -205,9 +213,15 @@ class LocalizeStage:
             self._ring.close(unregister=self._done)
 
     def orphaned(self) -> None:
-        """This stage is the last to need the ring: remove its memory, since nobody else will."""
+        """This stage is the last to need the ring: remove its memory and the reserve, since nobody else will."""
+        self._folder.release_reserve()
         if self._folder.ring_path is not None:
             remove_memory(self._folder.ring_path)
+
+
+def _background(localizations: Localizations) -> float:
+    """Photons per pixel beneath the frame's emitters, their median; NaN without any: the map is read only there."""
+    return float(np.median(localizations.background)) if len(localizations) else math.nan
 
 
 def _fates(indices: NDArray[np.int64], in_ring: NDArray[np.int64] | None) -> NDArray[np.uint8]:

@@ -25,6 +25,11 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def read_can_wait(folder: RunFolder) -> bool:
+    """Whether frames wait for us, as a recording's do: latency then is mostly time in the ring."""
+    return any(event.get("kind") == "source" and bool(event.get("can_wait")) for event in folder.read_events())
+
+
 def read_roi(folder: RunFolder) -> Roi | None:
     """The region of this run's frames, as acquire wrote it when the source was open; None before."""
     names = ("x0_px", "y0_px", "width_px", "height_px", "binning")

@@ -21,6 +21,8 @@ class RunRecord(RunConfig):
 
     origin: str  # the file that the configuration came from, or words
     camera_assumed: bool = False  # nobody said what camera took the frames; the model's own was taken
+    camera_from: str = ""  # run.yaml of the recorded run whose camera was taken
+    cautions: tuple[str, ...] = ()  # what is odd in the recording, found before the run began
     model_name: str
     model_sha256: str
     versions: dict[str, str]

@@ -24,7 +24,7 @@ COMMIT_DTYPE = np.dtype(
         ("t_camera_ns", "<i8"),
         ("t_arrival_ns", "<i8"),
         ("t_commit_ns", "<i8"),
-        ("background", "<f4"),  # mean photons per pixel, NaN where the fitter gives none
+        ("background", "<f4"),  # photons per pixel: median of the frame's localizations, NaN where it has none
         ("localizations_crc32", "<u4"),
         ("reserved_2", "<u4"),
         ("crc32", "<u4"),  # of the 60 bytes before
@@ -51,7 +51,7 @@ class CommitFlag(IntFlag):
     LEFT_IS_COPY = 1  # no left neighbour: the frame itself stood in for it
     RIGHT_IS_COPY = 2
     SATURATED = 4
-    LATE = 8
+    LATE = 8  # of a live source: logged more than `limits.late_ms` after it arrived
     WRONG_SIZE = 16
     NOT_FINITE = 32
 

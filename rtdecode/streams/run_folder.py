@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,12 @@ import numpy as np
 import yaml
 
 from rtdecode.core.errors import RunFolderError
+from rtdecode.core.yaml_files import safe_load
 from rtdecode.streams.files import locked, read_all, write_atomically
 from rtdecode.streams.processes import is_alive, my_identity
 
 _FORMAT = 1
+_RESERVE_BYTES = 1 << 20
 _BLOCK = "run"  # the top-level key of run.yaml that this file owns
 
 
@@ -175,6 +178,22 @@ class RunFolder:
         text = _read_if_there(self.report)
         return None if not text else _json_object(text, self.report)
 
+    def take_reserve(self) -> None:
+        """Hold a megabyte of the disk, to be given back before the end: a full disk still takes events and report."""
+        try:
+            self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+        except OSError:
+            pass  # the log will say that the disk is full
+
+    def release_reserve(self) -> None:
+        """Give it back; by whoever ends the run, also where the session died. Safe to call again."""
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
+
+    @property
+    def _reserve(self) -> Path:
+        return self.path / ".reserve"
+
     def append_event(self, worker: str, kind: str, frame_index: int | None = None, **fields: object) -> None:
         """One line for events.jsonl, whole whichever process writes at the same time; RunFolderError: disk full."""
         event = {
@@ -275,7 +294,7 @@ def _run_block() -> str:
 
 def _mapping(text: str, origin: str) -> dict[str, Any]:
     try:
-        fields = yaml.safe_load(text) or {}
+        fields = safe_load(text) or {}
     except yaml.YAMLError as error:
         raise RunFolderError(f"{origin}: not valid YAML: {error}") from error
     if not isinstance(fields, dict):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from rtdecode.cli.app import app, run
 from rtdecode.cli.terminal import status_line
@@ -34,9 +35,16 @@ def test_help_shows_an_example(command: str, capsys: Captured) -> None:
     assert "Example:" in out and f"rtdecode {command}" in out
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_is_a_whole_sentence(command: str) -> None:
+    options = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    cut = [option.name for option in options if option.help and not option.help.endswith(".")]
+    assert cut == []
+
+
 def test_all_commands_of_the_issue_are_there() -> None:
     wanted = "bench calibrate demo doctor evaluate export live models replay report simulate stop train view"
-    assert wanted.split() == COMMANDS
+    assert set(wanted.split()) <= set(COMMANDS)
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
@@ -53,6 +61,23 @@ assert not found, found
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_while_a_command_loads_is_no_traceback() -> None:
+    code = """
+import sys
+from importlib.abc import MetaPathFinder
+class Impatient(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == 'rtdecode.cli.app':
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Impatient())
+sys.argv = ['rtdecode', 'models']
+from rtdecode.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 def test_doctor_answers_where_torch_viewer_and_micro_manager_are_missing() -> None:
@@ -87,13 +112,15 @@ def test_faults_of_the_user_are_one_message_and_status_1(
     assert "no-such" in refused(capsys, "replay", str(movie), "--model", "no-such", *out)
     for pace in ("quickly", "0", "-5", "nan"):
         assert f"--pace '{pace}'" in refused(capsys, "replay", str(movie), *model, *out, f"--pace={pace}")
+    for lose in ("all", "every=x", "frames=3-", "every=1"):
+        assert "every" in refused(capsys, "replay", str(movie), *model, *out, "--lose", lose)
     camera = tmp_path / "camera.yaml"
     camera.write_text("px_nm: [100, 110]\nbaseline_adu: 100\ne_per_ad: 45\nread_noise_e: 74.4\n")
     said = refused(capsys, "replay", str(movie), *model, *out, "--camera", str(camera))
     assert "camera.yaml, line 3: unknown key 'e_per_ad'; did you mean 'e_per_adu'" in said
     camera.write_text("px_nm: [100, 110]\nbaseline_adu: 100\ne_per_adu: 45\nread_noise_e: 74.4\nem_gain: 100\n")
     said = refused(capsys, "replay", str(movie), *model, *out, "--camera", str(camera))
-    assert "em_gain: model 300.0, run 100.0" in said
+    assert "em_gain: model 300.0, run 100.0" in said and "--allow-camera-mismatch" in said
     assert "no-such.tif" in refused(capsys, "replay", str(tmp_path / "no-such.tif"), *model, *out)
     movie.write_bytes(movie.read_bytes()[:200])
     assert "movie.npy" in refused(capsys, "replay", str(movie), *model, *out)
@@ -102,6 +129,16 @@ def test_faults_of_the_user_are_one_message_and_status_1(
     assert "not a run" in refused(capsys, "report", str(tmp_path))
     assert "--truth" in refused(capsys, "evaluate", str(tmp_path))
     assert run(["replay"]) == 2  # usage
+
+
+def test_calibrate_overwrites_nothing(tmp_path: Path, capsys: Captured) -> None:
+    beads, psf = tmp_path / "beads.npy", tmp_path / "psf.safetensors"
+    np.save(beads, np.zeros((9, 40, 40), np.uint16))
+    psf.write_text("precious")
+    calibrate = ["calibrate", str(beads), "--dz-nm", "10", "--out"]
+    assert "exists already" in refused(capsys, *calibrate, str(psf)) and psf.read_text() == "precious"
+    assert "there is no folder" in refused(capsys, *calibrate, str(tmp_path / "none" / "psf.safetensors"))
+    assert "no bead" in refused(capsys, *calibrate, str(tmp_path / "new.safetensors"))
 
 
 def test_a_wrong_key_in_a_live_yaml_names_file_line_and_key(
@@ -118,6 +155,26 @@ def test_a_wrong_key_in_a_live_yaml_names_file_line_and_key(
     assert "line 5: key 'fps'" in refused(capsys, "live", str(config), "--out", str(tmp_path / "run"))
 
 
+def test_a_wrong_path_in_a_live_yaml_names_file_line_and_key_and_leaves_no_folder(
+    tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
+) -> None:
+    config, out = tmp_path / "live.yaml", tmp_path / "run"
+    policy = tmp_path / "policy.py"
+    text = "source:\n  use: simulated\n  frames: 5\nmodel: {model}\npolicies:\n- frame: 3\n  use: {policy}\n{more}"
+
+    def said(model: Path = tiny_bundle.folder, more: str = "") -> str:
+        config.write_text(text.format(model=model, policy=f"{policy}:Stop", more=more))
+        return refused(capsys, "live", str(config), "--out", str(out), "--no-view")
+
+    assert f"live.yaml, line 4: key 'model': no model at {tmp_path / 'gone'}" in said(tmp_path / "gone")
+    assert "live.yaml, line 7: key 'policies.0.use': " in (words := said()) and f"there is no file {policy}" in words
+    assert not out.exists()
+    policy.write_text("class Stopp: pass\n")
+    assert "live.yaml, line 7: use: " in (words := said()) and "no class 'Stop'" in words and "Stopp" in words
+    camera = "camera:\n  px_nm: [100, 110]\n  baseline_adu: 400\n  e_per_adu: 45\n  read_noise_e: 74.4\n"
+    assert "live.yaml, line 8: key 'camera': " in (words := said(more=camera)) and "baseline_adu" in words
+
+
 def finished_run(folder: Path, bundle: ModelBundle) -> Path:
     """A run replayed inline from a simulated movie, once for each folder."""
     movie, place = folder / "sim", folder / "finished"
@@ -129,11 +186,24 @@ def finished_run(folder: Path, bundle: ModelBundle) -> Path:
     return place
 
 
+@pytest.mark.parametrize(("lose", "lost"), [("every=5", 2), ("frames=2-4,9", 4), ("share=0.5,seed=3", None)])
+def test_rehearsed_losses_stand_in_the_ledger(
+    tmp_path: Path, tiny_bundle: ModelBundle, lose: str, lost: int | None
+) -> None:
+    finished_run(tmp_path, tiny_bundle)
+    movie, camera, out = tmp_path / "sim" / "movie.tif", tmp_path / "sim" / "camera.yaml", tmp_path / "losing"
+    options = ["--camera", str(camera), "--inline", "--no-view", "--out", str(out), "--lose", lose]
+    assert run(["replay", str(movie), "--model", str(tiny_bundle.folder), *options]) == 0
+    frames = json.loads((out / "report.json").read_text())["frames"]
+    assert (frames["expected"], frames["fitted"] + frames["lost_before"]) == (12, 12)
+    assert frames["lost_before"] == lost if lost is not None else 0 < frames["lost_before"] < 12
+
+
 def test_simulate_replay_export_evaluate_agree(tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured) -> None:
     place = finished_run(tmp_path, tiny_bundle)
     report = json.loads((place / "report.json").read_text())
     frames = report["frames"]
-    assert set(frames) == {"expected", "received", "fitted", "rejected", "lost_before", "lost_in_ring"}
+    assert set(frames) == {"expected", "received", "fitted", "rejected", "lost_before", "lost_in_ring", "late"}
     assert frames["expected"] == frames["fitted"] == 12 and report["finish"] == "completed"
     assert {"p50", "p99", "max"} <= set(report["latency_ms"]) and report["rate_fps"] > 0
     assert (place / "picture.png").stat().st_size > 1000

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from rtdecode.fit.bundle import ModelBundle
 
 DEADLINE_S = 120
 
 
-def replay(folder: Path, model: Path, **streams: int) -> subprocess.Popen[bytes]:
+def replay(folder: Path, model: Path, *more: str, **streams: int) -> subprocess.Popen[bytes]:
     """A short replay whose output goes where `streams` say."""
     frames = np.random.default_rng(3).normal(900, 80, (12, 16, 16)).clip(0).astype(np.uint16)
     np.save(folder / "frames.npy", frames)
-    options = ["--model", str(model), "--inline", "--no-view", "--out", str(folder / "run")]
+    options = ["--model", str(model), "--inline", *(more or ["--no-view"]), "--out", str(folder / "run")]
     words = [sys.executable, "-m", "rtdecode", "replay", str(folder / "frames.npy"), *options]
     return subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, **streams)  # type: ignore[call-overload,no-any-return]
 
@@ -48,3 +49,32 @@ def test_a_closed_terminal_silences_a_run_and_does_not_end_it(tmp_path: Path, ti
     os.close(ours)
     assert process.wait(DEADLINE_S) == 0
     assert is_complete(tmp_path / "run")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is a screen")
+def test_that_there_is_no_viewer_is_told_of_runs_and_not_of_refusals(
+    tmp_path: Path, tiny_bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    out, _ = replay(tmp_path, tiny_bundle.folder, "--pace", "max", **pipes).communicate(timeout=DEADLINE_S)
+    assert b"no viewer: " in out
+    out, told = replay(tmp_path, tiny_bundle.folder, "--pace", "max", **pipes).communicate(timeout=DEADLINE_S)
+    assert b"not empty" in told and out == b""
+
+
+def test_why_a_run_failed_is_said_once(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    movie = tmp_path / "frames.npy"
+    movie.mkdir()
+    for i in range(5):
+        tifffile.imwrite(movie / f"{i}.tif", np.full((16, 16), i, np.uint16), compression="zlib")
+    content = (movie / "1.tif").read_bytes()
+    with tifffile.TiffFile(movie / "1.tif") as tiff:
+        at = tiff.pages[0].dataoffsets[0]  # type: ignore[union-attr]
+    (movie / "1.tif").write_bytes(content[:at] + b"\xff" * 8 + content[at + 8 :])
+    words = [sys.executable, "-m", "rtdecode", "replay", str(movie), "--model", str(tiny_bundle.folder)]
+    words += ["--inline", "--no-view", "--out", str(tmp_path / "run")]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+    assert done.returncode == 1 and done.stderr.startswith("rtdecode: the run failed: ")
+    assert "failed: " not in done.stdout and "failed" in done.stdout and "Traceback" not in done.stderr

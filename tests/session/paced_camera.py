@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from rtdecode.core.actions import Action, Stop
+from rtdecode.core.contracts import Setting
 from rtdecode.core.errors import EndOfStream, SourceError
 from rtdecode.core.frames import FrameArray, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
@@ -86,3 +91,29 @@ class PacedCamera(StrictModel):
 
     def close(self) -> None:
         self._write("close")
+
+
+class LitCamera(PacedCamera):
+    """Has a light that a second process can switch off, in its own way each time."""
+
+    rest: Literal["well", "raises", "hangs", "freezes", "dies"] = "well"
+    safe_stop_s: float = 10.0
+    close_fails: bool = False
+
+    def tell_changes(self, tell: Callable[[Setting], None]) -> None:
+        tell(Setting("Light", "Power", "3"))
+
+    def close(self) -> None:
+        super().close()
+        if self.close_fails:
+            raise SourceError("the light does not answer")
+
+    def bring_to_rest(self, before: Sequence[Setting]) -> list[str]:
+        self._write(f"rest {self.rest}")
+        if self.rest == "raises":
+            raise OSError("the cable is cut")
+        if self.rest == "hangs":
+            time.sleep(1000)
+        if self.rest in ("freezes", "dies"):
+            os.kill(os.getpid(), signal.SIGSTOP if self.rest == "freezes" else signal.SIGKILL)
+        return ["light off", *(f"{item.device}.{item.property} put back to {item.value}" for item in before)]

@@ -60,6 +60,7 @@ def test_decide_dies_its_decisions_are_those_of_a_run_without_the_crash(kit: Kit
     act = {"mode": "act", "allowed": [power]}
     result = session.run(kit.config("run", {"hold_after": 18}, policies=[stop, dies], control=act))
     assert marker.exists() and result.outcome.finish == "stopped"
+    assert result.report["stop"]["by"] == "decide" and result.report["stop"]["decision_to_camera_ms"] > 0
     assert result.outcome.reason == "enough (StopAt, frame 16)"
     done = [event["action"] for event in result.folder.read_events() if event["kind"] == "action"]
     assert [action.get("value") for action in done] == [0.0, 10.0, None]  # each once, in order
@@ -77,10 +78,13 @@ def test_the_session_dies_nobody_is_left_and_the_camera_is_closed(kit: Kit) -> N
     assert kit.deeds() == ["open", "start", "close"] and frames_in(run) == 18
     folder = RunFolder.open(run)
     assert folder.ring_path is not None and not folder.ring_path.exists() and not folder.is_running
+    assert not (run / ".reserve").exists()  # localize gave it back
+    folder.take_reserve()  # as if localize had been killed, too
     made = rtdecode("report", str(run), cwd=kit.folder)
     out, _ = made.communicate(timeout=DEADLINE_S)
     report = json.loads((run / "report.json").read_text())
     assert made.returncode == 0 and "the session died" in out and (run / "picture.png").exists()
+    assert not (run / ".reserve").exists()
     assert report["finish"] == "failed" and report["frames"]["fitted"] == report["frames"]["expected"] == 18
 
 
@@ -99,6 +103,8 @@ def test_stopped_as_asked_is_complete_readable_and_exit_status_0(kit: Kit, how: 
     assert report["frames"]["fitted"] == report["frames"]["expected"] == 18
     assert kit.deeds() == ["open", "start", "stop", "close"] and workers(run) == []
     assert (run / "picture.png").exists() and "stopped" in out
+    assert report["stop"]["by"] != "decide" and report["stop"]["decision_to_camera_ms"] > 0
+    assert "ms after the decision" in out
 
 
 def test_a_stop_before_anything_began_ends_as_stopped(kit: Kit) -> None:

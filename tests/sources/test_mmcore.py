@@ -367,9 +367,18 @@ def test_the_core_of_this_process_is_found(opened: Any) -> None:
 def test_image_numbers_across_resets() -> None:
     count = ImageCount()
     assert [count.index(n) for n in (0, 1, 2, 5)] == [0, 1, 2, 5]  # 3 and 4 were lost
+    assert not count.is_estimated
     assert [count.index(n) for n in (0, 1, 3)] == [6, 7, 9]  # the buffer was cleared: a new count follows
+    assert count.is_estimated
     assert [count.index(None), count.index(None)] == [10, 11]
     assert count.index(11) == 17  # 6 + 11, on the same base
+
+
+def test_the_cameras_clock_tells_how_many_frames_a_reset_threw_away() -> None:
+    count = ImageCount()
+    assert [count.index(n, t) for n, t in ((0, 1_000), (1, 11_000), (3, 31_000))] == [0, 1, 3]
+    assert [count.index(n, t) for n, t in ((0, 82_000), (1, 91_000))] == [8, 9]  # 51 us at 10 us: four are missing
+    assert count.index(0, 92_000) == 10  # none fits into 1 us
 
 
 def test_every_tag_that_tells_of_a_change() -> None:

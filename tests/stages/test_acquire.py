@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scripted import SHAPE, ScriptedCamera, pixels_of
 
-from rtdecode.core.actions import Stop
+from rtdecode.core.actions import Action, SetProperty, Stop
 from rtdecode.core.config import LimitsConfig, RingConfig
-from rtdecode.core.errors import SourceError
+from rtdecode.core.contracts import Setting
+from rtdecode.core.errors import RunFolderError, SourceError
 from rtdecode.stages.acquire import KEPT_SLOTS, AcquireStage
+from rtdecode.stages.safe_stop import changes, left_open
 from rtdecode.streams.memory import remove_memory
 from rtdecode.streams.ring import RingReader
 from rtdecode.streams.run_folder import RunFolder
@@ -150,3 +153,111 @@ def test_a_source_that_can_wait_never_overruns_its_slowest_reader_nor_what_a_res
             while (again := reader.read()) is not None and again.index < frame.index:
                 pass
     assert read + drain(stage, reader) == list(range(300))
+
+
+class LitCamera(ScriptedCamera):
+    """Has a light that must be put to rest."""
+
+    safe_stop_s = 3.0
+    close_fails = False
+
+    def tell_changes(self, tell: Callable[[Setting], None]) -> None:
+        self.tell = tell
+
+    def apply(self, action: Action) -> None:
+        if isinstance(action, SetProperty):
+            self.tell(Setting(action.device, action.property, "5"))
+        super().apply(action)
+
+    def close(self) -> None:
+        super().close()
+        if self.close_fails:
+            raise SourceError("no answer")
+
+    def bring_to_rest(self, before: Sequence[Setting]) -> list[str]:
+        raise NotImplementedError
+
+
+def test_hardware_stands_in_the_events_from_before_it_is_opened_until_it_is_closed(folder: RunFolder) -> None:
+    seen: list[object] = []
+
+    class Watching(LitCamera):
+        def open(self) -> None:
+            seen.append(left_open(folder))
+            super().open()
+
+    camera = Watching(range(3))
+    assert left_open(folder) is None
+    stage, reader = acquire(camera, folder)
+    stage.order(SetProperty("Laser", "Power", 40))
+    assert seen[0] is not None and left_open(folder)["safe_stop_s"] == 3.0
+    assert changes(folder) == [Setting("Laser", "Power", "5")] and camera.deeds == ["open", "set"]
+    drain(stage, reader)
+    assert camera.deeds[-1] == "close" and left_open(folder) is None
+
+
+def test_hardware_that_did_not_close_stays_open_in_the_events(folder: RunFolder) -> None:
+    camera = LitCamera(range(3))
+    camera.close_fails = True
+    drain(*acquire(camera, folder))
+    assert left_open(folder) is not None
+
+
+def test_a_recording_leaves_nothing_open(folder: RunFolder) -> None:
+    camera = ScriptedCamera(range(3))
+    camera.has_hardware = False
+    stage, _ = acquire(camera, folder)
+    assert left_open(folder) is None
+    stage.close()
+
+
+def test_nothing_is_touched_that_could_not_be_written_down_first(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(*_: object, **__: object) -> None:
+        raise RunFolderError("disk full")
+
+    camera = LitCamera(range(3))
+    stage, _ = acquire(camera, folder)
+    monkeypatch.setattr(RunFolder, "append_event", disk_full)
+    stage.order(SetProperty("Laser", "Power", 40))
+    stage.close()
+    assert camera.deeds == ["open", "close"]
+    second = LitCamera(range(3))
+    with pytest.raises(RunFolderError):
+        AcquireStage(second, folder, RingConfig(), LimitsConfig(), frozenset({"localize"})).step()
+    assert second.deeds == []
+
+
+class Expected(ScriptedCamera):
+    """A source that has to wait for its frames, as for a sender."""
+
+    ready = False
+
+    def prepare(self) -> bool:
+        return self.ready
+
+    def status(self) -> dict[str, str]:
+        return {"why": "no sender yet"}
+
+
+def test_a_source_that_waits_is_opened_when_it_is_ready_and_says_what_it_waits_for(folder: RunFolder) -> None:
+    camera = Expected(range(3))
+    stage = AcquireStage(camera, folder, RingConfig(), LimitsConfig(), frozenset({"localize"}))
+    assert [stage.step() for _ in range(3)] == [False, False, False] and camera.deeds == []
+    assert stage.status()["why"] == "no sender yet" and stage.status()["state"] == "opening"
+    camera.ready = True
+    assert stage.step() and camera.deeds == ["open"]
+    assert folder.ring_path is not None
+    remove_memory(folder.ring_path)
+    stage.close()
+
+
+def test_a_stop_ends_the_wait(folder: RunFolder) -> None:
+    camera = Expected(range(3))
+    stage = AcquireStage(camera, folder, RingConfig(), LimitsConfig(), frozenset({"localize"}))
+    assert stage.step() is False
+    stage.order(Stop("not tonight"))
+    assert stage.step() and stage.step() is None
+    assert stage.outcome is not None and stage.outcome.as_text() == "stopped: not tonight"
+    assert camera.deeds == ["close"] and folder.ring_path is None

@@ -139,3 +139,61 @@ def test_what_is_no_action_ends_that_policy(folder: RunFolder) -> None:
     write(log, 0, [1])
     run(stage)
     assert "not 'stop!'" in str(folder.read_events()[-1]["reason"])
+
+
+class Speaking:
+    """Counts frames and says so; falls over its own words at `bad`."""
+
+    def __init__(self, bad: int | None = None) -> None:
+        self.frames, self.bad = 0, bad
+
+    def update(self, localizations: Localizations, progress: Progress) -> Sequence[Action]:
+        self.frames = progress.frames_fitted
+        return [Stop("both")] if self.frames == 150 else []
+
+    def state(self) -> dict[str, float | str]:
+        if self.bad is not None and self.frames > self.bad:
+            raise ValueError("no words")
+        return {"hundreds": np.float64(self.frames // 100), "half": float("nan"), "word": "x" * 1000}
+
+
+def of_kind(folder: RunFolder, kind: str) -> list[tuple[int, object]]:
+    field = {"state": "state", "decision": "action", "policy_error": "reason"}[kind]
+    return [(event["frame_index"], event[field]) for event in folder.read_events() if event["kind"] == kind]
+
+
+def test_how_a_policy_stands_is_written_when_it_changes_and_not_often(folder: RunFolder) -> None:
+    write(LogWriter.open(folder.path), 0, [0] * 450)
+    for _ in range(2):  # a restarted stage says nothing twice
+        run(DecideStage(folder, [("s", Speaking())], (100.0, 100.0), lambda action: None))
+    said = of_kind(folder, "state")
+    assert [(frame, state["hundreds"]) for frame, state in said] == [(0, 0), (100, 1), (249, 2), (349, 3), (449, 4)]  # type: ignore[index]
+    assert said[0][1]["half"] == "nan" and len(said[0][1]["word"]) == 200  # type: ignore[index]
+
+
+def test_the_last_state_is_written_when_the_log_ends(folder: RunFolder) -> None:
+    write(LogWriter.open(folder.path), 0, [0] * 101)
+    council_end = DecideStage(folder, [("s", Speaking())], (100.0, 100.0), lambda action: None)
+    run(council_end)
+    assert [frame for frame, _ in of_kind(folder, "state")] == [0, 100]
+
+
+def test_a_state_that_fails_ends_the_policy_but_not_what_it_decided(folder: RunFolder) -> None:
+    write(LogWriter.open(folder.path), 0, [0] * 300)
+    wishes = list[Action]()
+    run(DecideStage(folder, [("s", Speaking(bad=140)), ("c", Counting())], (100.0, 100.0), wishes.append))
+    assert wishes == [Stop("both (s, frame 149)")]
+    ((frame, reason),) = of_kind(folder, "policy_error")
+    assert frame == 149 and "no words" in str(reason)
+    assert [frame for frame, _ in of_kind(folder, "decision")] == [149]
+
+
+@pytest.mark.parametrize("state", [["a list"], {str(n): n for n in range(33)}, "words"])
+def test_a_state_of_another_shape_ends_the_policy(folder: RunFolder, state: object) -> None:
+    class Odd(Watching):
+        def state(self) -> object:
+            return state
+
+    write(LogWriter.open(folder.path), 0, [0])
+    run(DecideStage(folder, [("o", Odd())], (100.0, 100.0), lambda action: None))
+    assert "at most 32 numbers and words" in str(of_kind(folder, "policy_error")[0][1])

@@ -89,7 +89,32 @@ def test_gaps_wrong_frames_and_a_lost_tail_each_get_their_fate(tmp_path: Path, m
     assert [(r["first"], r["last"], r["reason"]) for r in lost_ranges(commits)] == [
         (0, 1, "lost_before"), (4, 4, "lost_before"), (7, 7, "rejected"), (9, 10, "lost_before"),
     ]  # fmt: skip
+    assert lost_ranges(commits)[2]["why"] == "of another size than the run's"
     assert line.stage.outcome is not None and line.stage.outcome.finish == "completed"
+
+
+def test_a_frames_background_is_its_localizations_median(tmp_path: Path, make_fitter: Callable) -> None:
+    line = Line(tmp_path / "run", make_fitter)
+    line.publish([0, 1, 3], wrong_size=[3])
+    commits, found = line.finish(expected=4)
+    for commit in commits:
+        of_frame = found.background[found.frame_index == commit["frame_index"]]
+        wanted = np.float32(np.median(of_frame)) if len(of_frame) else np.float32(np.nan)
+        assert np.array_equal(commit["background"], wanted, equal_nan=True)
+    assert np.isfinite(commits["background"]).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(("late_ms", "can_wait", "late"), [(1.0, False, 2), (1e9, False, 0), (1.0, True, 0)])
+def test_a_live_frame_that_waited_too_long_is_marked_late_and_still_fitted(
+    tmp_path: Path, make_fitter: Callable, late_ms: float, can_wait: bool, late: int
+) -> None:
+    line = Line(tmp_path / "run", make_fitter)
+    line.folder.append_event("acquire", "source", None, can_wait=can_wait)
+    line.stage = LocalizeStage(line.folder, make_fitter, late_ms)
+    line.stage.step()
+    line.publish([0, 1])  # they say that they arrived when the machine was started
+    ledger = Ledger.of(line.finish(expected=2)[0])
+    assert (ledger.fitted, ledger.late) == (2, late)
 
 
 def test_a_lapped_ring_is_counted_and_told_apart_from_frames_that_never_came(
@@ -167,7 +192,9 @@ def test_when_acquire_dies_what_it_wrote_is_fitted_and_the_run_fails(tmp_path: P
     while line.stage.step() is not None:
         pass
     line.stage.close()
+    line.folder.take_reserve()
     line.stage.orphaned()
+    assert not (line.folder.path / ".reserve").exists()
     assert Ledger.of(LogReader.open(line.folder.path).all()[0]).fitted == 5
     assert line.stage.outcome is not None and line.stage.outcome.finish == "failed"
     assert line.folder.ring_path is not None and not line.folder.ring_path.exists()
