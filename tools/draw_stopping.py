@@ -22,7 +22,7 @@ from rtdecode.core.contracts import Progress
 
 FRAMES, LOWEST = 30_000, 0.4
 SCENE = Scene(spread=0.7, background=0.3)
-SIZE, LEFT, RIGHT, TOP, BOTTOM = (1280, 720), 110, 30, 30, 90
+SIZE, LEFT, RIGHT, TOP, BOTTOM = (1280, 720), 110, 70, 30, 90
 INK, TRUE, SAID, BAND, OTHER, AIM = "#222222", "#222222", "#0a6fb5", "#cfe4f3", "#c1711f", "#8a8a8a"
 Points = list[tuple[float, float]]
 
@@ -113,8 +113,10 @@ def draw(curves: Curves, oracle: float) -> Image.Image:
         if frame is not None:
             plot.dashed((frame, TARGET), (frame, LOWEST), SAID if words == "stop" else TRUE)
             plot.words(frame + 200, LOWEST + 0.03, words, SAID if words == "stop" else TRUE)
-    plot.words(9000, 0.60, "black: truth    blue: the policy's estimate, 95 % bounds", INK)
-    plot.words(9000, 0.555, "brown: Good-Turing (upper), Chao1 upper bound (lower)", OTHER)
+    plot.words(18400, 0.90, "black: truth", INK)
+    plot.words(18400, 0.865, "blue: the policy's estimate and bounds", SAID)
+    plot.words(18400, 0.83, "brown: Good-Turing (above), Chao1's upper", OTHER)
+    plot.words(18400, 0.795, "bound (below)", OTHER)
     return plot.image
 
 
