@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -30,4 +31,7 @@ def run(arguments: list[str]) -> int:
     except RtdecodeError as error:
         print(f"rtdecode: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `rtdecode report RUN | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would fail, too
+        return 141  # as of a program that SIGPIPE ended
     return 0

@@ -121,4 +121,4 @@ def _of_file(path: Path) -> list[Plugin]:
     plugins = [fields] if fields.get("use") else list(fields.get("policies", ()))
     if not plugins:
         raise ConfigError(f"{path}: has neither `policies:` with a list of policies, nor `use:` of one")
-    return [absolute(Plugin.model_validate(one), Path.cwd()) for one in plugins]
+    return [absolute(Plugin.model_validate(one), path) for one in plugins]

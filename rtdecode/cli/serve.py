@@ -72,7 +72,7 @@ def local_source(path: Path, truth: Path | None) -> Source:
         raise ConfigError(f"{path}: `use: stream` receives frames; serve publishes a camera or a recording of its own")
     lines = {key[1:]: line for key, line in key_lines(path).items() if key[:1] == ("source",)}
     source: Source = plugins.build(
-        plugins.absolute(config.source, Path.cwd()), BUILT_IN, str(path), lines=lines, methods=_SOURCE_METHODS,
+        plugins.absolute(config.source, path), BUILT_IN, str(path), lines=lines, methods=_SOURCE_METHODS,
         truth=truth, **_camera_and_psf(config),
     )  # fmt: skip
     return source

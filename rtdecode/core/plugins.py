@@ -74,11 +74,13 @@ def check_place(use: str, built_in: Mapping[str, str]) -> tuple[str, str]:
     return where, name
 
 
-def absolute(plugin: Plugin, folder: Path) -> Plugin:
+def absolute(plugin: Plugin, origin: str | Path) -> Plugin:
     """The plugin with each `file.py:Class` made absolute, so that a run's record does not depend on a directory.
 
-    Also of plugins among its fields, at any depth (a policy made of policies).
+    Such a path counts from the folder of the file `origin` that names it, or from the working directory where
+    `origin` is no file. Also of plugins among its fields, at any depth (a policy made of policies).
     """
+    folder = Path(origin).resolve().parent if Path(origin).is_file() else Path.cwd()
     fields = {key: _absolute_below(value, folder) for key, value in plugin.fields.items()}
     return Plugin(use=_absolute_use(plugin.use, folder), **fields)
 

@@ -14,7 +14,8 @@ from rtdecode.stages.worker import REFUSED
 from rtdecode.streams.run_folder import RunFolder
 
 End = Literal["done", "refused", "crashed"]
-SILENT_AFTER_S = 60.0  # a worker that has spoken and then says nothing for so long hangs (a driver, a GPU)
+SILENT_AFTER_S = {"localize": 60.0, "record": 60.0, "acquire": 30.0, "decide": 20.0}
+"""A worker that has spoken and then says nothing for so long hangs (a driver, a GPU, a policy)."""
 FIRST_WORD_S = 300.0  # imports, compilation and a camera's start may take long
 _KILL_WAIT_S = 10.0
 
@@ -30,6 +31,7 @@ class Child:
     status: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
     end: End | None = None
+    hung: bool = False  # and was killed for it
 
     def hear(self, status: dict[str, Any]) -> None:
         """Take what it said of itself; words of its dead predecessor are not its own."""
@@ -50,10 +52,14 @@ class Child:
     @property
     def hangs(self) -> bool:
         """It lives and says nothing."""
-        now = time.monotonic()
         if self.heard_at is None:
-            return now - self.started_at > FIRST_WORD_S
-        return now - self.heard_at > SILENT_AFTER_S
+            return time.monotonic() - self.started_at > FIRST_WORD_S
+        return self.silent_s > SILENT_AFTER_S[self.name]
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last word; 0 before its first."""
+        return 0.0 if self.heard_at is None else time.monotonic() - self.heard_at
 
     def look(self) -> bool:
         """Whether it has ended since the last look; `end` says how."""
@@ -86,6 +92,8 @@ class Child:
         code = self.process.returncode
         if self.error:
             return self.error
+        if self.hung:
+            return f"hung: said nothing for {SILENT_AFTER_S[self.name]:.0f} s and was killed"
         return f"killed by signal {-code}" if code is not None and code < 0 else f"exit status {code}"
 
 

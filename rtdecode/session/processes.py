@@ -30,6 +30,7 @@ _STATUS_EVERY_S = 0.25
 _STOP_PATIENCE_S = 30.0  # after a Stop: a source that has not ended then is killed with its process
 _CLOSE_PATIENCE_S = 5.0  # a terminated acquire closes camera and light
 _DECIDE_PATIENCE_S = 60.0  # after the log is complete: policies that have not come to its end then are not awaited
+_POLICIES_SLOW_S = 3.0  # then the terminal says so
 _KILL_ALL_AT = 3  # the third Ctrl-C waits for nothing any more
 _RESTARTED = ("localize", "decide", "record")
 
@@ -169,7 +170,8 @@ class ProcessSession:
 
     def _look_at(self, child: Child) -> None:
         if child.running and child.hangs:
-            self._note("session", "hangs", None, {"worker": child.name})
+            child.hung = True
+            self._note("session", "hangs", None, {"of": child.name})  # before the kill: a restarted decide reads it
             child.kill()
         if not child.look():
             return
@@ -264,13 +266,22 @@ class ProcessSession:
         if acquire.get("state") == "finished":
             return "draining"
         if acquire.get("state") == "running" and localize.get("state") == "running":
-            return "running"
+            return f"running{self._about_policies()}"
         if acquire.get("state") == "opening" and acquire.get("why"):
             return f"waiting: {acquire['why']}"
         starting = [
             n for n, child in self._children.items() if child.status.get("state") not in ("running", "finished")
         ]
         return f"starting: {', '.join(starting)}"
+
+    def _about_policies(self) -> str:
+        """Words for the terminal where a policy has failed, or none answers; empty where all is well."""
+        child = self._children.get("decide")
+        if child is not None and child.running and child.silent_s > _POLICIES_SLOW_S:
+            return f", policies say nothing for {child.silent_s:.0f} s"
+        standing = self._said("decide").get("policies") or {}
+        failed = [name for name, state in standing.items() if state == "failed"]
+        return f", policy {', '.join(failed)} failed" if failed else ""
 
     def _warn(self, sentence: str) -> None:
         self._note("session", "warning", None, {"reason": sentence})

@@ -14,6 +14,7 @@ from rtdecode.session.books import close_books
 from rtdecode.session.cautions import cautions
 from rtdecode.stages.arbiter import Verdict
 from rtdecode.stages.build import camera_px_nm
+from rtdecode.stages.decide import signed
 from rtdecode.stages.ledger import Ledger, latency_ms, lost_ranges, rate_fps
 from rtdecode.stages.notes import read_can_wait, read_roi
 from rtdecode.stages.outcome import Outcome
@@ -68,12 +69,15 @@ def stop_latency(events: list[dict[str, Any]]) -> dict[str, Any]:
     ordered = next((event for event in stops if event.get("verdict") == Verdict.DONE.value), None)
     if halted is None or ordered is None:
         return {}
-    begun = ordered
-    if ordered["worker"] == "decide":  # the arbiter's word follows the policy's
-        said = [e for e in stops if e["kind"] == "decision" and e["t_monotonic_ns"] <= ordered["t_monotonic_ns"]]
-        begun = said[-1] if said else ordered
+    reason = str(ordered["action"]["reason"])  # a policy's is signed with its name and frame
+    begun = next((event for event in stops if event["kind"] == "decision" and _is_signed(reason, event)), ordered)
     waited_ms = (halted["t_monotonic_ns"] - begun["t_monotonic_ns"]) / 1e6
     return {"by": ordered["worker"], "decision_to_camera_ms": round(waited_ms, 1)}
+
+
+def _is_signed(reason: str, decision: dict[str, Any]) -> bool:
+    """Whether this decision of a policy is the one that a Stop of this reason carries out."""
+    return reason == signed(decision["action"]["reason"], decision["policy"], decision["frame_index"])
 
 
 def _decisions(folder: RunFolder) -> list[dict[str, Any]]:

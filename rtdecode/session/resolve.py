@@ -32,16 +32,17 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     camera = config.camera or recorded or bundle.camera
     with _told_where(origin, "camera"), _told_of(camera_from):
         check_camera(bundle.camera, camera, config.allow_camera_mismatch)
-    here = Path.cwd()
-    for number, policy in enumerate(config.policies):
+    source = plugins.absolute(config.source, origin)
+    policies = tuple(plugins.absolute(policy, origin) for policy in config.policies)
+    for number, policy in enumerate(policies):
         with _told_where(origin, "policies", number, "use"):
             plugins.check_place(policy.use, {})
     with _told_where(origin, "source", "use"):
-        plugins.check_place(config.source.use, BUILT_IN)
+        plugins.check_place(source.use, BUILT_IN)
     record = RunRecord(
         **config.model_dump(exclude={"source", "policies", "model", "camera", "out"}),
-        source=plugins.absolute(config.source, here),
-        policies=tuple(plugins.absolute(policy, here) for policy in config.policies),
+        source=source,
+        policies=policies,
         model=str(bundle.folder.resolve()),
         camera=camera,
         out=config.out.resolve(),

@@ -144,7 +144,7 @@ class AcquireStage:
         if self._ring is not None and self.outcome is None:
             try:
                 self._source.apply(action)
-                if isinstance(action, Stop) and getattr(self._source, "has_hardware", True):
+                if isinstance(action, Stop) and (getattr(self._source, "has_hardware", True) or not self._can_wait):
                     self._event("camera_stopped")
             except RtdecodeError as error:
                 self._event("error", reason=str(error), action=str(action))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from rtdecode.core.contracts import Policy, Progress
 from rtdecode.core.errors import RunFolderError
 from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
+from rtdecode.stages.asking import Asking
 from rtdecode.stages.notes import note, read_roi
 from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder
@@ -53,12 +55,14 @@ class Council:
     """The policies of a run; committed frames go in, one by one, words come out. No files, no clock, no door.
 
     One frame a call, so that what a policy decides cannot depend on how the log was read: live, restarted, or
-    years later. A policy that raises says so once and is asked no more; others go on.
+    years later. A policy that raises says so once and is asked no more; others go on. So does one that `asking`
+    knows to have hung, from the frame on at which it did.
     """
 
-    def __init__(self, policies: Sequence[tuple[str, Policy]]) -> None:
+    def __init__(self, policies: Sequence[tuple[str, Policy]], asking: Asking | None = None) -> None:
         self._seats = [_Seat(name, policy) for name, policy in policies]
         self._counts = dict.fromkeys(Fate, 0)
+        self._asking = asking
 
     def hear(self, commits: Commits, localizations: Localizations, field_um2: float) -> Iterator[Word]:
         """What the policies say to the next committed frames and their localizations, in order."""
@@ -67,9 +71,13 @@ class Council:
             stop = start + int(commit["n_localizations"])
             self._counts[Fate(int(commit["fate"]))] += 1
             progress = self._progress(int(commit["frame_index"]), field_um2)
-            for seat in self._seats:
-                if seat.alive:
-                    yield from _asked(seat, localizations[start:stop], progress)
+            for number, seat in enumerate(self._seats):
+                if seat.alive and self._is_silent(seat, progress.last_frame_index):
+                    yield _unanswered(seat, progress.last_frame_index)
+                elif seat.alive:
+                    with self._asked_now(number, progress.last_frame_index):
+                        words = list(_asked(seat, localizations[start:stop], progress))
+                    yield from words
             start = stop
 
     def last_words(self, frame_index: int) -> Iterator[Word]:
@@ -87,6 +95,12 @@ class Council:
     def states(self) -> dict[str, dict[str, float | str]]:
         """What each policy that speaks of itself last said."""
         return {seat.name: seat.state for seat in self._seats if seat.state}
+
+    def _is_silent(self, seat: _Seat, frame_index: int) -> bool:
+        return self._asking is not None and self._asking.silent.get(seat.name) == frame_index
+
+    def _asked_now(self, number: int, frame_index: int) -> AbstractContextManager[None]:
+        return self._asking.of(number, frame_index) if self._asking is not None else nullcontext()
 
     def _progress(self, frame_index: int, field_um2: float) -> Progress:
         count = self._counts
@@ -113,6 +127,13 @@ def _failed(seat: _Seat, frame_index: int) -> Word:
     """Within an except clause."""
     seat.alive = False
     return Word("policy_error", seat.name, frame_index, {"reason": traceback.format_exc(limit=-3)})
+
+
+def _unanswered(seat: _Seat, frame_index: int) -> Word:
+    """It hung, or took its process with it, when it was last asked about this frame."""
+    seat.alive = False
+    reason = f"gave no answer about frame {frame_index}: it hung, or its process died twice there"
+    return Word("policy_error", seat.name, frame_index, {"reason": reason, "unanswered": True})
 
 
 def _told_state(seat: _Seat, frame_index: int) -> Iterator[Word]:
@@ -153,7 +174,8 @@ class DecideStage:
     ) -> None:
         self._folder, self._px_nm, self._wish = folder, px_nm, wish
         self._field_um2: float | None = None  # known when there are frames
-        self._council = Council(policies)
+        self._asking = Asking(folder, [name for name, _ in policies])
+        self._council = Council(policies, self._asking)
         self._reader = LogReader.open(folder.path, missing_ok=True)
         self._last_index = -1
         self._told = {_identity(event) for event in folder.read_events() if event.get("worker") == "decide"}
@@ -207,7 +229,8 @@ class DecideStage:
         }
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nobody is asked any more."""
+        self._asking.close()
 
 
 def _identity(event: dict[str, Any]) -> tuple[object, ...]:
@@ -228,6 +251,10 @@ def _checked(action: object) -> Action:
     return action
 
 
+def signed(reason: str, policy: str, frame_index: int) -> str:
+    """The reason of a policy's Stop as the run's: who wished for it, and when."""
+    return f"{reason} ({policy}, frame {frame_index})"
+
+
 def _signed(action: Action, policy: str, frame_index: int) -> Action:
-    """A Stop says who wished for it and when, since that becomes the run's reason."""
-    return Stop(f"{action.reason} ({policy}, frame {frame_index})") if isinstance(action, Stop) else action
+    return Stop(signed(action.reason, policy, frame_index)) if isinstance(action, Stop) else action

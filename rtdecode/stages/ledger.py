@@ -110,7 +110,7 @@ def _why(part: Commits) -> str:
         case Fate.LOST_BEFORE:
             return "the camera's count went past them: lost in the camera, its buffer or on the wire"
         case Fate.LOST_IN_RING:
-            return "not fitted before the ring was full"
+            return "they reached the ring, and were overwritten or left there before they could be fitted"
     names = {CommitFlag.WRONG_SIZE: "of another size than the run's", CommitFlag.NOT_FINITE: "not finite"}
     return " or ".join(text for flag, text in names.items() if flags & flag) or "not a frame"
 
@@ -133,7 +133,8 @@ def latency_ms(commits: Commits) -> dict[str, Any]:
     whole = (commits["t_commit_ns"] - commits["t_arrival_ns"])[fitted] / NS_PER_MS
     complete_ns = commits["t_arrival_ns"].copy()
     has_right = (commits["flags"] & CommitFlag.RIGHT_IS_COPY) == 0
-    waits = np.flatnonzero(fitted[:-1] & has_right[:-1])
+    came = commits["t_arrival_ns"][1:] > 0  # a neighbour that was lost has no arrival that we know of
+    waits = np.flatnonzero(fitted[:-1] & has_right[:-1] & came)
     complete_ns[waits] = commits["t_arrival_ns"][waits + 1]
     own = (commits["t_commit_ns"] - complete_ns)[fitted] / NS_PER_MS
     return _figures(whole) | {"without_context": _figures(own)}

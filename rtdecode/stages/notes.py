@@ -11,7 +11,7 @@ from rtdecode.core.frames import Roi
 from rtdecode.streams.run_folder import RunFolder
 
 
-def note(folder: RunFolder, worker: str, kind: str, frame_index: int | None = None, **fields: Any) -> None:
+def note(folder: RunFolder, worker: str, kind: str, frame_index: int | None = None, /, **fields: Any) -> None:
     """Write one event; where that fails, say so on stderr (the worker's log) and go on."""
     try:
         folder.append_event(worker, kind, frame_index, **fields)

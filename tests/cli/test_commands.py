@@ -252,11 +252,13 @@ def test_a_line_of_progress_says_what_the_issue_asks_for() -> None:
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).parents[2] / "configs").glob("live-*.yaml")), ids=lambda p: p.name
 )
-def test_the_configurations_that_we_give_away_are_right(path: Path) -> None:
+def test_the_configurations_that_we_give_away_begin_from_any_directory(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from rtdecode.cli.runs import _load
-    from rtdecode.core import plugins
-    from rtdecode.sources import BUILT_IN
+    from rtdecode.session.resolve import resolve
+    from rtdecode.stages.build import build_policies
 
-    config = _load(path)
-    plugins.build(config.source, BUILT_IN, str(path))
-    assert config.limits.restarts == 5
+    monkeypatch.chdir(tmp_path)
+    record = resolve(_load(path), str(path))
+    assert record.limits.restarts == 5 and len(build_policies(record)) == len(record.policies)

@@ -41,6 +41,15 @@ def test_a_broken_pipe_silences_a_run_and_does_not_end_it(tmp_path: Path, tiny_b
     assert is_complete(tmp_path / "run")
 
 
+def test_a_report_whose_reader_left_ends_without_a_word(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    assert replay(tmp_path, tiny_bundle.folder, stdout=subprocess.DEVNULL).wait(DEADLINE_S) == 0
+    words = [sys.executable, "-m", "rtdecode", "report", str(tmp_path / "run")]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()  # `rtdecode report RUN | head -2`
+    assert process.stderr.read() == b"" and process.wait(DEADLINE_S) == 141
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminals of this kind")
 def test_a_closed_terminal_silences_a_run_and_does_not_end_it(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
     ours, theirs = os.openpty()

@@ -105,5 +105,9 @@ def test_methods_of_the_role_are_asked_for(plugin_file: Path) -> None:
 
 
 def test_a_file_becomes_absolute_and_a_module_stays(tmp_path: Path) -> None:
-    assert absolute(Plugin(use="p/a.py:B", n=1), tmp_path) == Plugin(use=f"{tmp_path / 'p/a.py'}:B", n=1)
-    assert absolute(Plugin(use="replay"), tmp_path) == Plugin(use="replay")
+    origin = tmp_path / "run.yaml"
+    origin.touch()
+    beside, here = Plugin(use=f"{tmp_path / 'p/a.py'}:B", n=1), Plugin(use=f"{Path.cwd() / 'p/a.py'}:B", n=1)
+    assert absolute(Plugin(use="p/a.py:B", n=1), origin) == beside
+    assert absolute(Plugin(use="p/a.py:B", n=1), "no file") == here
+    assert absolute(Plugin(use="replay"), origin) == Plugin(use="replay")

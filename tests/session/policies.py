@@ -1,9 +1,10 @@
-"""Policies for tests: one that counts frames, one that dies with its process, once."""
+"""Policies for tests: one that counts frames, ones that die with their process or never come back."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,5 +34,27 @@ class DiesOnce(StrictModel):
     def update(self, localizations: Localizations, progress: Progress) -> Sequence[Action]:
         if progress.last_frame_index == self.frame and not self.marker.exists():
             self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+
+class Hangs(StrictModel):
+    """Never comes back when it is asked about `frame`."""
+
+    frame: int
+
+    def update(self, localizations: Localizations, progress: Progress) -> Sequence[Action]:
+        while progress.last_frame_index == self.frame:
+            time.sleep(0.1)
+        return []
+
+
+class DiesAlways(StrictModel):
+    """Takes the whole decide process with it whenever it is asked about `frame`."""
+
+    frame: int
+
+    def update(self, localizations: Localizations, progress: Progress) -> Sequence[Action]:
+        if progress.last_frame_index == self.frame:
             os.kill(os.getpid(), signal.SIGKILL)
         return []

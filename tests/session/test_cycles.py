@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def left_behind() -> dict[str, object]:
         "system threads": process.num_threads(),
         "files and sockets": process.num_fds() if hasattr(process, "num_fds") else process.num_handles(),
         "children": len(process.children(recursive=True)),
-        "shared memory": sorted(path.name for path in Path("/dev/shm").glob("rtdecode*")),
+        "shared memory": sorted(path.name for path in Path("/dev/shm").glob(f"rtdecode-{os.getpid()}-*")),
     }
 
 

@@ -54,6 +54,12 @@ def test_lost_frames_do_not_enter_latency_and_rate() -> None:
     assert latency_ms(commits[1:3])["p50"] is None
 
 
+def test_a_neighbour_that_was_never_fitted_has_no_arrival_to_wait_for() -> None:
+    commits = make_commits([0, 1], fate=[Fate.FITTED, Fate.LOST_IN_RING], t_arrival_ns=np.array([10_000, 0]) * MS)
+    commits["t_commit_ns"] = np.array([10_012, 20_000]) * MS
+    assert latency_ms(commits)["without_context"]["max"] == 12
+
+
 def test_a_tally_of_a_growing_log_is_the_ledger_of_the_whole(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     fates = rng.integers(0, 4, 50).astype(np.uint8)
