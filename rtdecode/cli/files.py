@@ -31,18 +31,22 @@ def export(
     run: Run,
     out: Annotated[Path, typer.Option(help="File to write.")],
     format: Annotated[str, typer.Option(help="thunderstorm (CSV).")] = "thunderstorm",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out where it exists.")] = False,
 ) -> None:
     """Write a run's localizations for another program.
 
     Example: [bold]rtdecode export runs/cell3 --format thunderstorm --out cell3.csv[/bold]
     """
+    from rtdecode.cli.aftermath import check_target
     from rtdecode.cli.aftermath import export as write
     from rtdecode.formats import FORMATS
     from rtdecode.streams.run_folder import RunFolder
 
     if format not in FORMATS:
         raise ConfigError(f"--format {format!r} is not known; formats: {', '.join(sorted(FORMATS))}")
-    rows = write(RunFolder.open(run), format, out)
+    folder = RunFolder.open(run)
+    check_target(folder, format, out, overwrite)
+    rows = write(folder, format, out)
     typer.echo(f"{rows} localizations in {out}")
 
 

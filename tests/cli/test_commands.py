@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -223,6 +224,26 @@ def test_simulate_replay_export_evaluate_agree(tmp_path: Path, tiny_bundle: Mode
     assert set(wanted.split()) <= set(of_run)
     assert run(["report", str(place)]) == 0 and "completed" in capsys.readouterr().out
     assert "not known" in refused(capsys, "export", str(place), "--format", "xyz", "--out", str(out))
+
+
+def test_export_replaces_only_what_it_is_told_to_and_never_a_file_of_the_run(
+    tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
+) -> None:
+    place, table = finished_run(tmp_path, tiny_bundle), tmp_path / "table.csv"
+    shutil.copy(tmp_path / "sim" / "truth.csv", place / "truth.csv")  # as a simulated camera leaves it
+    (tmp_path / "link.csv").symlink_to(place / "locs.bin")
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    own = [*(place / name for name in ("locs.bin", "truth.csv", "report.json", "new.bin", "logs/x.log"))]
+    for out in (*own, tmp_path / "link.csv"):
+        for more in ([], ["--overwrite"]):
+            assert "a file of the run" in refused(capsys, "export", str(place), "--out", str(out), *more)
+    assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
+    table.write_text("precious")
+    assert "exists already" in refused(capsys, "export", str(place), "--out", str(table))
+    assert "is a folder" in refused(capsys, "export", str(place), "--out", str(tmp_path), "--overwrite")
+    assert table.read_text() == "precious"
+    assert run(["export", str(place), "--out", str(table), "--overwrite"]) == 0 and "frame" in table.read_text()
+    assert run(["export", str(place), "--out", str(place / "localizations.csv")]) == 0
 
 
 def test_the_demo_runs_live_through_micro_managers_core(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
