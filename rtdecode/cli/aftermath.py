@@ -53,7 +53,9 @@ def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> No
     place, extension = out.resolve(), FORMATS[name].extension
     inside = place.is_relative_to(folder.path.resolve())
     if inside and (place.suffix != extension or place == folder.truth_csv.resolve()):
-        raise ConfigError(f"--out {out}: is or may become a file of the run itself; choose a place outside {folder.path}")
+        raise ConfigError(
+            f"--out {out}: is or may become a file of the run itself; choose a place outside {folder.path}"
+        )
     if place.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file, e.g. {out / (folder.name + extension)}")
     if place.exists() and not overwrite:
