@@ -176,6 +176,24 @@ def test_a_wrong_path_in_a_live_yaml_names_file_line_and_key_and_leaves_no_folde
     assert "live.yaml, line 8: key 'camera': " in (words := said(more=camera)) and "baseline_adu" in words
 
 
+def test_a_simulation_that_is_refused_or_fails_leaves_no_folder(tmp_path: Path, capsys: Captured) -> None:
+    out = tmp_path / "sim"
+    simulate = ["simulate", "--out", str(out), "--frames", "3", "--width", "16", "--height", "16"]
+    assert "no-such" in refused(capsys, *simulate, "--model", "no-such")
+    assert "key 'background'" in refused(capsys, *simulate, "--background", "1e9")
+    assert "key 'structure'" in refused(capsys, *simulate, "--structure", "cubes")
+    assert not out.exists()
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as a full disk
+    try:
+        assert run(simulate) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "kB free" in (said := capsys.readouterr().err) and said.count("\n") == 1 and not out.exists()
+    assert run(simulate) == 0 and (out / "movie.tif").exists()
+
+
 def finished_run(folder: Path, bundle: ModelBundle) -> Path:
     """A run replayed inline from a simulated movie, once for each folder."""
     movie, place = folder / "sim", folder / "finished"
