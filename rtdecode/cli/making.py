@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtdecode.core.errors import ConfigError, EndOfStream
+from rtdecode.core.extras import install, is_there
 
 if TYPE_CHECKING:
     from rtdecode.core.contracts import Source
@@ -178,7 +179,5 @@ def _new_file(path: Path) -> None:
 
 
 def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ConfigError('training needs torch, which is not installed here: pip install "rtdecode[train]"')
+    if not is_there("torch"):
+        raise ConfigError(f"training needs torch, which is not installed here; {install('train')}")

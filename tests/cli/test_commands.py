@@ -99,7 +99,7 @@ sys.exit(run(['doctor']))
 """  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for words in ("processor", "engine openvino", "rtdecode[train]", "rtdecode[micromanager]", "rtdecode[view]"):
+    for words in ("processor", "engine openvino", ".[train]", ".[micromanager]", ".[view]"):
         assert words in done.stdout
     assert "probe failed" not in done.stdout
 
@@ -192,6 +192,25 @@ def test_a_simulation_that_is_refused_or_fails_leaves_no_folder(tmp_path: Path, 
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "kB free" in (said := capsys.readouterr().err) and said.count("\n") == 1 and not out.exists()
     assert run(simulate) == 0 and (out / "movie.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("library", "extra"), [("torch", "train"), ("pymmcore_plus", "micromanager"), ("openvino", "")]
+)
+def test_a_missing_library_is_told_before_there_is_a_run_folder(
+    library: str,
+    extra: str,
+    tmp_path: Path,
+    tiny_bundle: ModelBundle,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    out, engine = tmp_path / "run", library if library != "pymmcore_plus" else "openvino"
+    demo = ["demo", "--frames", "5", "--no-view", "--out", str(out), "--model", str(tiny_bundle.folder)]
+    said = refused(capsys, *demo, "--engine", engine)
+    assert f'pip install -e ".[{extra}]"' in said if extra else "pip install openvino" in said
+    assert not out.exists()
 
 
 def finished_run(folder: Path, bundle: ModelBundle) -> Path:
