@@ -11,7 +11,7 @@ from rtdecode.core.interrupt import Interrupt
 from rtdecode.session.children import start_viewer
 from rtdecode.session.inline import InlineSession
 from rtdecode.session.processes import OnStatus, ProcessSession
-from rtdecode.session.report import close_run
+from rtdecode.session.report import close_run, judge
 from rtdecode.session.resolve import resolve
 from rtdecode.session.status import RunStatus
 from rtdecode.stages.notes import note
@@ -50,7 +50,7 @@ def run(
     if record.view:
         start_viewer(folder)
     try:
-        outcome = kind(folder, record, interrupt or Interrupt(), on_status or _silent).run()
+        outcome = judge(folder, kind(folder, record, interrupt or Interrupt(), on_status or _silent).run())
     except RtdecodeError as error:
         outcome = Outcome.failed(str(error))
     finally:
