@@ -17,7 +17,7 @@ from pydantic import Field
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import BundleError, ConfigError
 from rtdecode.core.ranges import NotNegativeRange, Range
-from rtdecode.core.yaml_files import StrictModel, parse_yaml, safe_load
+from rtdecode.core.yaml_files import StrictModel, parse_yaml, safe_load, yaml_fault
 from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
 
@@ -230,8 +230,10 @@ def _read_card(path: Path) -> BundleCard:
     try:
         text = path.read_text(encoding="utf-8")
         raw = safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: not a readable bundle card: {error}") from error
+    except yaml.YAMLError as error:
+        raise BundleError(f"{path}: not a readable bundle card: not valid YAML{yaml_fault(error)}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise BundleError(f"{path} is not the card of a model bundle: its first key must be 'format: {FORMAT}'")
     if isinstance(raw.get("version"), int) and raw["version"] > FORMAT_VERSION:

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from rtdecode.core.errors import RunFolderError
-from rtdecode.core.yaml_files import safe_load
+from rtdecode.core.yaml_files import safe_load, yaml_fault
 from rtdecode.streams.files import locked, read_all, why_not, write_atomically
 from rtdecode.streams.processes import is_alive, my_identity
 
@@ -327,7 +327,7 @@ def _mapping(text: str, origin: str) -> dict[str, Any]:
     try:
         fields = safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise RunFolderError(f"{origin}: not valid YAML: {error}") from error
+        raise RunFolderError(f"{origin}: not valid YAML{yaml_fault(error)}") from error
     if not isinstance(fields, dict):
         raise RunFolderError(f"{origin}: expected a mapping, found {type(fields).__name__}")
     return fields

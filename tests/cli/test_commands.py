@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +265,24 @@ def test_simulate_replay_export_evaluate_agree(tmp_path: Path, tiny_bundle: Mode
     assert "not known" in refused(capsys, "export", str(place), "--format", "xyz", "--out", str(out))
 
 
+def test_evaluate_is_readable_and_says_what_it_assumes_of_a_csv(
+    tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
+) -> None:
+    place, table, nothing = finished_run(tmp_path, tiny_bundle), tmp_path / "t.csv", tmp_path / "nothing.csv"
+    assert run(["export", str(place), "--out", str(table)]) == 0
+    truth = ["--truth", str(tmp_path / "sim" / "truth.csv")]
+    nothing.write_text(table.read_text().splitlines()[0] + "\n")
+    for what, assumed in (([str(nothing)], True), ([str(nothing), "--px-nm", "100,110"], False), ([str(place)], False)):
+        capsys.readouterr()
+        assert run(["evaluate", *what, *truth]) == 0
+        assert ("assumed to be 100 nm" in capsys.readouterr().err) == assumed
+    assert run(["evaluate", str(nothing), *truth]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines}) == 1  # aligned
+    values = dict(line.split() for line in lines)
+    assert (values["n_localizations"], values["recall"], values["rmse_lateral_nm"]) == ("0", "0.000", "-")
+
+
 def test_export_replaces_only_what_it_is_told_to_and_never_a_file_of_the_run(
     tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
 ) -> None:
@@ -297,6 +317,21 @@ def test_the_demo_runs_live_through_micro_managers_core(tmp_path: Path, tiny_bun
     for name in ("picture.png", "localizations.csv", "truth.csv", "report.json", "run.yaml", "events.jsonl"):
         assert name in done.stdout and (place / name).stat().st_size > 0
     assert "jaccard" in done.stdout and "p99" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_after_the_summary_leaves_the_exit_status_of_the_run(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    finished_run(tmp_path, tiny_bundle)
+    sim, out = tmp_path / "sim", tmp_path / "again"
+    options = ["--camera", str(sim / "camera.yaml"), "--model", str(tiny_bundle.folder), "--inline", "--no-view"]
+    command = [sys.executable, "-u", "-m", "rtdecode", "replay", str(sim / "movie.tif"), *options, "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert any(line.startswith("files in") for line in process.stdout)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.0005)
+        assert (process.returncode, process.stderr.read()) == (0, "")
 
 
 def test_a_line_of_progress_says_what_the_issue_asks_for() -> None:
