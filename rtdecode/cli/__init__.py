@@ -15,7 +15,8 @@ interrupt = Interrupt()
 
 def main() -> None:
     """Run the command and exit: 0 only where it did what was asked; a known error is one message on stderr."""
-    if sys.argv[1:2] and sys.argv[1] in RUNS:
+    is_run = sys.argv[1:2] and sys.argv[1] in RUNS
+    if is_run:
         interrupt.install()
     try:
         from rtdecode.cli.app import run
@@ -23,4 +24,6 @@ def main() -> None:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:  # of what is no run, while its imports load; later typer ends it in the same way
         status = _INTERRUPTED
+    if is_run:
+        interrupt.ignore()
     sys.exit(status)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdecode.cli.terminal import outliving
+from rtdecode.core.errors import ConfigError
 from rtdecode.formats import FORMATS
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.run_record import RunRecord
@@ -41,6 +42,24 @@ def make_picture(folder: RunFolder) -> None:
     if n_frames:
         px_nm = camera_px_nm(RunRecord.of_run(folder))
         write_picture(folder.picture, localizations, total, px_nm, n_frames=n_frames, title=folder.name)
+
+
+def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> None:
+    """Refuse what an export may not replace; a run's own files never: its log cannot be made again.
+
+    Inside the run folder only tables of the format's own extension may lie, and not where the truth lies. Raises
+    ConfigError.
+    """
+    place, extension = out.resolve(), FORMATS[name].extension
+    inside = place.is_relative_to(folder.path.resolve())
+    if inside and (place.suffix != extension or place == folder.truth_csv.resolve()):
+        raise ConfigError(
+            f"--out {out}: is or may become a file of the run itself; choose a place outside {folder.path}"
+        )
+    if place.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file, e.g. {out / (folder.name + extension)}")
+    if place.exists() and not overwrite:
+        raise ConfigError(f"--out {out}: exists already; choose another name, or --overwrite to replace it")
 
 
 def export(folder: RunFolder, name: str, out: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from rtdecode.core.extras import install, is_there
 from rtdecode.stages.run_record import versions
 
 _SHM = Path("/dev/shm")
@@ -25,7 +25,7 @@ def findings() -> Iterator[tuple[str, str]]:
         "memory": _memory,
         "engine openvino": _openvino,
         "engine onnxruntime": _onnxruntime,
-        "engine torch": lambda: _package("torch", "training and the reference engine", "rtdecode[train]"),
+        "engine torch": lambda: _package("torch", "training and the reference engine", "train"),
         "Micro-Manager": _micromanager,
         "viewer": _viewer,
         "GPU": _gpu,
@@ -60,8 +60,8 @@ def _memory() -> str:
 
 
 def _package(name: str, use: str, extra: str) -> str:
-    if importlib.util.find_spec(name) is None:
-        return f'not installed ({use}): pip install "{extra}"'
+    if not is_there(name):
+        return f"not installed ({use}); {install(extra)}"
     return f"installed ({use})"
 
 
@@ -79,8 +79,8 @@ def _onnxruntime() -> str:
 
 
 def _micromanager() -> str:
-    if importlib.util.find_spec("pymmcore_plus") is None:
-        return 'pymmcore-plus not installed (cameras and the demo): pip install "rtdecode[micromanager]"'
+    if not is_there("pymmcore_plus"):
+        return f"pymmcore-plus not installed (cameras and the demo); {install('micromanager')}"
     import pymmcore
 
     core = pymmcore.CMMCore()

@@ -31,18 +31,25 @@ def export(
     run: Run,
     out: Annotated[Path, typer.Option(help="File to write.")],
     format: Annotated[str, typer.Option(help="thunderstorm (CSV).")] = "thunderstorm",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out where it exists.")] = False,
 ) -> None:
     """Write a run's localizations for another program.
 
+    ThunderSTORM counts frames from 1 and positions from the corner of the first pixel, half a pixel more than in
+    our own files (locs.bin, truth.csv), which count frames from 0 and positions from that pixel's centre.
+
     Example: [bold]rtdecode export runs/cell3 --format thunderstorm --out cell3.csv[/bold]
     """
+    from rtdecode.cli.aftermath import check_target
     from rtdecode.cli.aftermath import export as write
     from rtdecode.formats import FORMATS
     from rtdecode.streams.run_folder import RunFolder
 
     if format not in FORMATS:
         raise ConfigError(f"--format {format!r} is not known; formats: {', '.join(sorted(FORMATS))}")
-    rows = write(RunFolder.open(run), format, out)
+    folder = RunFolder.open(run)
+    check_target(folder, format, out, overwrite)
+    rows = write(folder, format, out)
     typer.echo(f"{rows} localizations in {out}")
 
 
@@ -56,8 +63,9 @@ def evaluate(
         typer.Option(min=1, help="Score frames 0 to N - 1. Default: a run's fitted ones; of a CSV, to the last named."),
     ] = None,
     px_nm: Annotated[
-        str, typer.Option(help="Pixel size of a CSV, one number or x,y: it counts from a corner.")
-    ] = "100",
+        str | None,
+        typer.Option(help="Pixel size of a CSV, one number or x,y: it counts from a corner. Default: 100."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="With --model: other simulations of the same kind.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -72,8 +80,11 @@ def evaluate(
         return _evaluate_model(model, write, seed, as_json)
     if what is None or truth is None:
         raise ConfigError("evaluate FILE.csv|RUN needs --truth TRUTH.csv")
-    scores = _score(what, truth, frames, _pixel_size(px_nm))
-    typer.echo(json.dumps(scores, indent=2) if as_json else "\n".join(f"{k:22} {v}" for k, v in scores.items()))
+    if px_nm is None and not what.is_dir():
+        typer.echo(f"rtdecode: {what} counts from a pixel's corner; its pixels are assumed to be 100 nm wide, "
+                   "else give --px-nm", err=True)  # fmt: skip
+    scores = _score(what, truth, frames, _pixel_size(px_nm or "100"))
+    typer.echo(json.dumps(scores, indent=2) if as_json else "\n".join(_score_lines(scores)))
 
 
 def report(run: Run) -> None:
@@ -145,6 +156,20 @@ def _score(what: Path, truth: Path, n_frames: int | None, px_nm: tuple[float, fl
         last = max([int(part.max()) for part in (emitters["frame_index"], found.frame_index) if len(part)], default=-1)
         frames = np.arange(last + 1)
     return score(emitters, found, frames=frames, rules=Rules(field=field)).as_dict()
+
+
+def _score_lines(scores: dict[str, Any]) -> list[str]:
+    """One number a line, under each other."""
+    shown = {name: _shown(name, value) for name, value in scores.items()}
+    widths = max(map(len, shown)), max(map(len, shown.values()))
+    return [f"{name:{widths[0]}}  {text:>{widths[1]}}" for name, text in shown.items()]
+
+
+def _shown(name: str, value: float | int | None) -> str:
+    """`-` where there is no number."""
+    if value is None:
+        return "-"
+    return f"{value:.{1 if name.endswith('_nm') else 3}f}" if isinstance(value, float) else str(value)
 
 
 def _pixel_size(text: str) -> tuple[float, float]:

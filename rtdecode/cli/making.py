@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtdecode.core.errors import ConfigError, EndOfStream
+from rtdecode.core.extras import install, is_there
 
 if TYPE_CHECKING:
     from rtdecode.core.contracts import Source
@@ -30,10 +34,10 @@ def simulate(
     """
     scene = {"frames": frames, "paced": False, "density_um2": density, "structure": structure, "width_px": width,
              "height_px": height, "background": background, "seed": seed}  # fmt: skip
-    _new_folder(out)
     source, camera_yaml = _simulated(scene, model, out / "truth.csv")
-    _write_tiff(source, out / "movie.tif")
-    (out / "camera.yaml").write_text(camera_yaml, encoding="utf-8")
+    with _new_folder(out):
+        _write_tiff(source, out / "movie.tif")
+        (out / "camera.yaml").write_text(camera_yaml, encoding="utf-8")
     typer.echo(f"{out / 'movie.tif'}, {out / 'truth.csv'}, {out / 'camera.yaml'}")
 
 
@@ -148,11 +152,22 @@ def _write_tiff(source: Source, path: Path) -> None:
         source.close()
 
 
-def _new_folder(path: Path) -> None:
+@contextmanager
+def _new_folder(path: Path) -> Iterator[None]:
+    """A folder that is there, and whole, only where the body came to its end; raises ConfigError."""
+    from rtdecode.streams.files import why_not
+
     try:
         path.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"--out {path}: a new folder cannot be made there: {error}") from error
+    try:
+        yield
+    except BaseException as error:  # Ctrl-C, too
+        shutil.rmtree(path, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ConfigError(f"--out {path}: cannot be written: {why_not(path, error)}") from error
+        raise
 
 
 def _new_file(path: Path) -> None:
@@ -164,7 +179,5 @@ def _new_file(path: Path) -> None:
 
 
 def _need_torch() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise ConfigError('training needs torch, which is not installed here: pip install "rtdecode[train]"')
+    if not is_there("torch"):
+        raise ConfigError(f"training needs torch, which is not installed here; {install('train')}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.yaml_files import StrictModel
@@ -55,6 +55,12 @@ class AllowedProperty(StrictModel):
     property: str
     minimum: float
     maximum: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AllowedProperty:
+        if self.minimum > self.maximum:
+            raise ValueError(f"expected minimum <= maximum, found {self.minimum:g} > {self.maximum:g}")
+        return self
 
 
 class ControlConfig(StrictModel):

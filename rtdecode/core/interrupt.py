@@ -28,6 +28,10 @@ class Interrupt:
             signal.signal(number, self._came)
         return self
 
+    def ignore(self) -> None:
+        """The work is done: a Ctrl-C from here on, while the interpreter ends, changes no exit status."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     def ask(self, reason: str) -> None:
         """The same from code (tests, a window's button)."""
         self.times += 1

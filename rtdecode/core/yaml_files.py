@@ -34,9 +34,7 @@ def parse_yaml(text: str, model: type[ModelT], origin: str) -> ModelT:
     try:
         node, fields = yaml.compose(text, Loader=LOADER), safe_load(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 0
-        raise ConfigError(f"{origin}, line {line}: not valid YAML: {getattr(error, 'problem', error)}") from error
+        raise ConfigError(f"{origin}: not valid YAML{yaml_fault(error)}") from error
     if twice := _repeated(node, origin):
         raise ConfigError("\n".join(twice))
     if not isinstance(fields, dict):
@@ -46,7 +44,16 @@ def parse_yaml(text: str, model: type[ModelT], origin: str) -> ModelT:
 
 def safe_load(text: str) -> Any:
     """Plain objects of a YAML text, never anything else; raises yaml.YAMLError."""
-    return yaml.load(text, Loader=LOADER)
+    try:
+        return yaml.load(text, Loader=LOADER)
+    except ValueError as error:  # what looks like a date and is none, e.g. 2026-13-45
+        raise yaml.YAMLError(str(error)) from error
+
+
+def yaml_fault(error: Exception) -> str:
+    """What is wrong with a YAML text and where, on one line, to be put behind "not valid YAML"."""
+    mark, words = getattr(error, "problem_mark", None), getattr(error, "problem", None) or error
+    return f" in line {mark.line + 1}: {words}" if mark else f": {' '.join(str(words).split())}"
 
 
 def validate(

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import BundleError, ConfigError
-from rtdecode.core.yaml_files import StrictModel, parse_yaml, safe_load
+from rtdecode.core.ranges import NotNegativeRange, Range
+from rtdecode.core.yaml_files import StrictModel, parse_yaml, safe_load, yaml_fault
 from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
 
@@ -32,7 +33,6 @@ CARD, WEIGHTS, GRAPH, PSF, TRAIN = (
 REQUIRED = (WEIGHTS, GRAPH, TRAIN)
 """Files that every bundle has beside its card; psf.safetensors may be missing in a bundle made for tests."""
 
-Range = tuple[float, float]
 Threshold = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # never a path
@@ -41,9 +41,9 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # nev
 class TrainingRanges(StrictModel):
     """What the network saw in training, (lowest, highest); beyond them its answers mean little."""
 
-    photons: Range  # detected photons of an emitter in a frame
-    background: Range  # photons per pixel
-    density_per_um2: Range  # emitters per square micrometre and frame
+    photons: NotNegativeRange  # detected photons of an emitter in a frame
+    background: NotNegativeRange  # photons per pixel
+    density_per_um2: NotNegativeRange  # emitters per square micrometre and frame
     z_nm: Range
 
 
@@ -230,8 +230,10 @@ def _read_card(path: Path) -> BundleCard:
     try:
         text = path.read_text(encoding="utf-8")
         raw = safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: not a readable bundle card: {error}") from error
+    except yaml.YAMLError as error:
+        raise BundleError(f"{path}: not a readable bundle card: not valid YAML{yaml_fault(error)}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise BundleError(f"{path} is not the card of a model bundle: its first key must be 'format: {FORMAT}'")
     if isinstance(raw.get("version"), int) and raw["version"] > FORMAT_VERSION:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rtdecode.core.errors import EngineError
+from rtdecode.core.extras import install
 from rtdecode.fit.blocks import Array, CpuEngine
 from rtdecode.fit.bundle import ModelBundle
 
@@ -43,7 +44,7 @@ def _load(bundle: ModelBundle, threads: int) -> BlockGraph:
         from rtdecode.fit.block_graph import BlockGraph
         from rtdecode.fit.network import Network
     except ImportError as error:
-        raise EngineError(f"torch is not installed ({error}); pip install 'rtdecode[train]'") from error
+        raise EngineError(f"torch is not installed ({error}); {install('train')}") from error
     if threads:
         torch.set_num_threads(threads)
     network = Network(bundle.network).eval()

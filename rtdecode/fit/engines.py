@@ -5,7 +5,17 @@ from __future__ import annotations
 from rtdecode.core.config import EngineConfig
 from rtdecode.core.contracts import Engine
 from rtdecode.core.errors import EngineError
+from rtdecode.core.extras import install, is_there
 from rtdecode.fit.bundle import ModelBundle
+
+_EXTRA = {"torch": "train"}  # the others come with rtdecode
+
+
+def check(config: EngineConfig) -> None:
+    """Refuse an engine whose library is not installed, before a run has begun; imports nothing. Raises EngineError."""
+    if not is_there(config.use):
+        how = install(_EXTRA[config.use]) if config.use in _EXTRA else f"pip install {config.use}"
+        raise EngineError(f"engine {config.use}: its library is not installed here; {how}")
 
 
 def build(config: EngineConfig, bundle: ModelBundle) -> Engine:

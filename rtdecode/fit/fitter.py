@@ -22,6 +22,9 @@ from rtdecode.streams.log import CommitFlag
 LARGEST_ADU = 2.0**24
 """Beyond it float32 no longer holds whole ADU, and no camera makes such values: the frame is refused."""
 
+SATURATED_SHARE = 0.05
+"""Of a frame's pixels: beyond it there is no image left to fit, only the camera's ceiling; the frame is refused."""
+
 CONVERSION = ("baseline_adu", "e_per_adu", "qe", "em_gain", "spurious_e")
 """Fields of a camera that enter ADU -> photons, and so the graph."""
 
@@ -65,8 +68,8 @@ class Fitter:
     def push(self, frame: Frame) -> list[FittedFrame]:
         """Take the next frame; give what is now finished (none to two frames).
 
-        A wrong-sized or not finite frame is rejected and is a gap to its neighbours. Raises StreamError for
-        a frame that is not later than the last one, EngineError.
+        A wrong-sized, not finite or widely saturated frame is rejected and is a gap to its neighbours. Raises
+        StreamError for a frame that is not later than the last one, EngineError.
         """
         self._advance(frame.index)
         if fault := self._fault(frame):
@@ -101,7 +104,14 @@ class Fitter:
             return CommitFlag.WRONG_SIZE
         if pixels.dtype.kind == "f" and not float(np.abs(pixels).max()) <= LARGEST_ADU:  # NaN fails it too
             return CommitFlag.NOT_FINITE
-        return CommitFlag.NONE
+        return CommitFlag.SATURATED if self._saturated_share(frame) > SATURATED_SHARE else CommitFlag.NONE
+
+    def _saturated_share(self, frame: Frame) -> float:
+        """Of pixels at full scale: the camera's, or the frame's own ceiling where its source says that it is one."""
+        brightest = float(frame.pixels_adu.max())
+        ceiling = brightest if frame.info.flags & FrameFlag.SATURATED else math.inf
+        full_adu = min(self._camera.full_scale_adu, ceiling)
+        return float(np.mean(frame.pixels_adu >= full_adu)) if brightest >= full_adu else 0.0
 
     def _info(self, frame: Frame) -> FrameInfo:
         """The frame's info, flagged as saturated also where its source did not know the full scale."""

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from scipy.ndimage import spline_filter
 
 from rtdecode.core.errors import CalibrationError
@@ -99,7 +99,8 @@ class SplinePsf:
     def save(self, path: Path) -> None:
         """Write as one safetensors file with its metadata."""
         about = {"format": PSF_FORMAT, "dz_nm": self.dz_nm, "z0_index": self.z0_index, "px_nm": list(self.px_nm)}
-        save_file({"coefficients": self.coefficients}, path, {"psf": json.dumps(about)})
+        # save_file would make a file of mode 600, whatever the umask
+        path.write_bytes(save({"coefficients": self.coefficients}, {"psf": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: Path) -> SplinePsf:

@@ -12,6 +12,7 @@ from scipy.ndimage import zoom
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters
+from rtdecode.core.ranges import NotNegativeRange, PositiveRange, Range
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.physics.camera import adu_from_photons
 from rtdecode.physics.psf import Psf
@@ -20,6 +21,7 @@ from rtdecode.physics.render import expected_frames
 F8 = NDArray[np.float64]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Pixels = Annotated[int, Field(ge=1)]
 
 
 class PhotonConfig(StrictModel):
@@ -28,7 +30,7 @@ class PhotonConfig(StrictModel):
     mean: Annotated[float, Field(gt=0)] = 6000.0
     sd: NotNegative = 2500.0
     log_uniform_share: Share = 0.0
-    range: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (500.0, 25000.0)
+    range: PositiveRange = (500.0, 25000.0)
 
     def draw(self, n: int, rng: np.random.Generator) -> F8:
         """(n,) photons per full frame; the normal part is cut at 50 photons from below."""
@@ -41,14 +43,14 @@ class PhotonConfig(StrictModel):
 class SimulationConfig(StrictModel):
     """What is simulated. Ranges (low, high) are drawn uniformly, once for each clip."""
 
-    shape_px: tuple[int, int] = (48, 48)  # rows, columns
-    density_um2: tuple[NotNegative, NotNegative] = (0.0, 2.4)  # emitters per um² and frame
+    shape_px: tuple[Pixels, Pixels] = (48, 48)  # rows, columns
+    density_um2: NotNegativeRange = (0.0, 2.4)  # emitters per um² and frame
     density_power: Annotated[float, Field(ge=1)] = 1.0  # above 1, more clips are sparse: low + (high - low) u^power
     empty_share: Share = 0.0  # clips without any emitter
     photons: PhotonConfig = PhotonConfig()
-    z_nm: tuple[float, float] = (-750.0, 750.0)
-    lifetime_frames: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (2.0, 2.0)
-    background: tuple[NotNegative, NotNegative] = (90.0, 90.0)  # photons per pixel
+    z_nm: Range = (-750.0, 750.0)
+    lifetime_frames: PositiveRange = (2.0, 2.0)
+    background: NotNegativeRange = (90.0, 90.0)  # photons per pixel
     background_structure: Share = 0.0  # relative swing of a smooth random field on the background
     margin_px: NotNegative = 18.0  # emitters this far beyond the rim shed light into the frame
 

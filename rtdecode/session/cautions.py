@@ -11,13 +11,18 @@ from rtdecode.core.errors import BundleError
 from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import ModelBundle
+from rtdecode.fit.fitter import SATURATED_SHARE
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.widefield import FINAL_NAME
 from rtdecode.streams.log import CommitFlag, Commits
 from rtdecode.streams.run_folder import RunFolder
 
-_REJECTED_FOR = {CommitFlag.NOT_FINITE: "their pixels are not finite", CommitFlag.WRONG_SIZE: "their size differs"}
+_REJECTED_FOR = {
+    CommitFlag.NOT_FINITE: "their pixels are not finite",
+    CommitFlag.WRONG_SIZE: "their size differs",
+    CommitFlag.SATURATED: f"more than {SATURATED_SHARE:.0%} of their pixels are saturated",
+}
 _LOST = {Fate.LOST_BEFORE: "never reached us", Fate.LOST_IN_RING: "were overwritten before they could be fitted"}
 
 
@@ -35,9 +40,9 @@ def _frames(commits: Commits) -> Iterator[str]:
         if count := int(np.count_nonzero(commits["fate"] == fate)):
             yield f"{count} frames {words}; `lost` says which"
     for flag, words in _REJECTED_FOR.items():
-        if count := int(np.count_nonzero(commits["flags"] & flag)):
+        if count := int(np.count_nonzero(commits["flags"][commits["fate"] == Fate.REJECTED] & flag)):
             yield f"{count} frames were rejected: {words}"
-    if count := int(np.count_nonzero(commits["flags"] & CommitFlag.SATURATED)):
+    if count := int(np.count_nonzero(commits["flags"][commits["fate"] == Fate.FITTED] & CommitFlag.SATURATED)):
         yield f"{count} frames have saturated pixels: photons and positions there are biased"
 
 

@@ -15,7 +15,7 @@ from rtdecode.session.cautions import cautions
 from rtdecode.stages.arbiter import Verdict
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.decide import signed
-from rtdecode.stages.ledger import Ledger, latency_ms, lost_ranges, rate_fps
+from rtdecode.stages.ledger import Ledger, Tally, latency_ms, lost_ranges, rate_fps
 from rtdecode.stages.notes import read_can_wait, read_roi
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.run_record import RunRecord
@@ -60,6 +60,16 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     safe_stop, stop = told(folder), stop_latency(folder.read_events())
     report |= ({"safe_stop": safe_stop} if safe_stop else {}) | ({"stop": stop} if stop else {})
     return report | _score(folder, record, commits, localizations)
+
+
+def judge(folder: RunFolder, outcome: Outcome) -> Outcome:
+    """A run that came to its end without one fitted frame has failed, whatever its camera says of it."""
+    if outcome.finish != "completed" or (tally := Tally.of_log(folder.path)).fitted:
+        return outcome
+    commits, _ = LogReader.open(folder.path).all()
+    reasons = dict.fromkeys(part["why"] for part in lost_ranges(commits))
+    n_frames = tally.rejected + tally.lost_before + tally.lost_in_ring
+    return Outcome.failed(f"none of {n_frames} frames could be fitted: {'; '.join(reasons)}") if n_frames else outcome
 
 
 def stop_latency(events: list[dict[str, Any]]) -> dict[str, Any]:

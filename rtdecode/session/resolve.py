@@ -11,6 +11,7 @@ from rtdecode.core.camera import Camera
 from rtdecode.core.config import RunConfig
 from rtdecode.core.errors import CameraMismatch, RtdecodeError
 from rtdecode.core.yaml_files import key_lines
+from rtdecode.fit import engines
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.fitter import check_camera
 from rtdecode.sources import BUILT_IN
@@ -28,6 +29,8 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     """
     with _told_where(origin, "model"):
         bundle = ModelBundle.load(config.model)
+    with _told_where(origin, "engine", "use"):
+        engines.check(config.engine)
     recorded, camera_from = (None, "") if config.camera else _recorded_camera(config)
     camera = config.camera or recorded or bundle.camera
     with _told_where(origin, "camera"), _told_of(camera_from):
@@ -100,6 +103,8 @@ def _is_simulated(config: RunConfig) -> bool:
 def _check_source(record: RunRecord) -> tuple[str, ...]:
     """Keys and values; and a recording is opened, so that what is refused leaves no run folder; gives its cautions."""
     source = build_source(record, None)
+    if (check_installed := getattr(source, "check_installed", None)) is not None:
+        check_installed()
     if not isinstance(source, ReplaySource):
         return ()
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from rtdecode.core.yaml_files import yaml_fault
 from rtdecode.sources.recording import Pixels, Recording, steady_times_ns, unusable
 
 _PICASSO_KEYS = ("Frames", "Height", "Width", "Data Type")
@@ -121,8 +122,9 @@ def _picasso_about(path: Path) -> dict[str, Any]:
         )
     try:
         about = next(iter(yaml.safe_load_all(path.read_text(encoding="utf-8"))), None)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise unusable(path, f"not valid YAML ({error})", "Picasso's description", "Save the movie again.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        found = f"not valid YAML{yaml_fault(error)}"
+        raise unusable(path, found, "Picasso's description", "Save the movie again.") from error
     missing = [key for key in _PICASSO_KEYS if not isinstance(about, dict) or key not in about]
     if missing or not isinstance(about, dict):
         raise unusable(

@@ -14,6 +14,7 @@ from rtdecode.core.actions import Action, SetProperty, Stop
 from rtdecode.core.camera import Camera
 from rtdecode.core.contracts import Setting
 from rtdecode.core.errors import SourceError, SourceLost
+from rtdecode.core.extras import is_there
 from rtdecode.core.frames import FrameArray, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.sources.micromanager_connect import (
@@ -29,6 +30,7 @@ from rtdecode.sources.micromanager_connect import (
 )
 from rtdecode.sources.micromanager_frames import RUNNING, Region
 from rtdecode.sources.micromanager_line import GREETING_S, Line
+from rtdecode.sources.micromanager_pycromanager import MISSING
 from rtdecode.sources.micromanager_reading import Reading, popper_for
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -109,6 +111,11 @@ class MicroManagerSource(StrictModel):
     def tell_changes(self, tell: Callable[[Setting], None]) -> None:
         """See SafeStop."""
         self._tell = tell
+
+    def check_installed(self) -> None:
+        """See `session.resolve`: known before there is a run folder. Raises SourceError."""
+        if self.client == "pycromanager" and not is_there("pycromanager"):
+            raise SourceError(MISSING)
 
     def open(self) -> None:
         """Connect, set everything, check that frames will be grey and of 8 or 16 bits; raises SourceError.

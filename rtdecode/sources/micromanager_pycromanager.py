@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from rtdecode.core.errors import SourceError, SourceLost
+from rtdecode.core.extras import install
 from rtdecode.sources.micromanager_line import Answer, Silence
 from rtdecode.sources.micromanager_wire import HOW_TO_START, Argument, Wire, java_words
 
@@ -110,13 +111,14 @@ class PycromanagerLine:
             self._core._closed = True
 
 
+MISSING = f"pycromanager is not installed here; {install('pycromanager')}"
+
+
 def _new_core(port: int) -> Any:
     try:
         from pycromanager import Core
     except ImportError as error:
-        raise SourceError(
-            "pycromanager is not installed here; `pip install rtdecode[pycromanager]` brings it"
-        ) from error
+        raise SourceError(MISSING) from error
     return Core(port=port, new_socket=True, convert_camel_case=False)
 
 

@@ -17,9 +17,10 @@ from rtdecode.core.actions import Action, SetProperty, Stop
 from rtdecode.core.camera import Camera
 from rtdecode.core.contracts import Setting
 from rtdecode.core.errors import EndOfStream, RtdecodeError, SourceError, SourceLost
+from rtdecode.core.extras import is_there
 from rtdecode.core.frames import FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
-from rtdecode.sources.mmcore_connect import Connection, connect, property_text, trying
+from rtdecode.sources.mmcore_connect import MISSING, Connection, connect, property_text, trying
 from rtdecode.sources.mmcore_rest import bring_to_rest
 from rtdecode.sources.mmcore_tags import ImageCount, nanoseconds, read_tags, whole_number
 from rtdecode.sources.scene import SimulatedScene
@@ -114,6 +115,11 @@ class MMCoreSource(StrictModel):
         if self.config_file is None:
             raise SourceError("only devices of a config_file can be brought to rest; others are not ours to open")
         return bring_to_rest(self.config_file, self.adapter_folder, before)
+
+    def check_installed(self) -> None:
+        """See `session.resolve`: known before there is a run folder. Raises SourceError."""
+        if not is_there("pymmcore_plus"):
+            raise SourceError(MISSING)
 
     def open(self) -> None:
         """Load and set everything, check that frames will be grey and of 8 or 16 bits; raises SourceError."""

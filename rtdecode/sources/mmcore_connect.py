@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rtdecode.core.camera import Camera
 from rtdecode.core.contracts import Setting
 from rtdecode.core.errors import RtdecodeError, SourceError
+from rtdecode.core.extras import install
 from rtdecode.core.frames import Roi
 from rtdecode.sources.mmcore_tags import PIXEL_TYPES, Expected
 from rtdecode.sources.scene import CHALLENGE_CAMERA, Specimen, load_psf
@@ -210,13 +211,14 @@ def _metadata_class() -> Callable[[], Any]:
     return metadata
 
 
+MISSING = f"Micro-Manager's core is not installed here; {install('micromanager')}"
+
+
 def _pymmcore_plus() -> Any:
     try:
         import pymmcore_plus
     except ImportError as error:
-        raise SourceError(
-            "Micro-Manager's core is not installed here; `pip install rtdecode[micromanager]` brings it"
-        ) from error
+        raise SourceError(MISSING) from error
     return pymmcore_plus
 
 

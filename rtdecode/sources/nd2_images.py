@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.errors import SourceError
+from rtdecode.core.extras import install
 from rtdecode.sources.choice import Choice, Value, movie_axis
 from rtdecode.sources.recording import Pixels, Recording, unusable
 
@@ -116,9 +117,7 @@ def _open(path: Path) -> Any:
     try:
         import nd2
     except ImportError as error:
-        raise SourceError(
-            f"{path}: to read .nd2, the library nd2 is needed: pip install 'rtdecode[formats]'"
-        ) from error
+        raise SourceError(f"{path}: to read .nd2, the library nd2 is needed; {install('formats')}") from error
     try:
         return nd2.ND2File(str(path))
     except Exception as error:  # a damaged file may raise anything

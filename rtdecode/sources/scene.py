@@ -12,6 +12,7 @@ from pydantic import Field
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import SourceError
 from rtdecode.core.localizations import Emitters
+from rtdecode.core.ranges import Range
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.physics import structures
 from rtdecode.physics.camera import adu_from_photons
@@ -32,11 +33,11 @@ class SimulatedScene(StrictModel):
     width_px: Annotated[int, Field(ge=8, le=4096)] = 64
     height_px: Annotated[int, Field(ge=8, le=4096)] = 64
     density_um2: Annotated[float, Field(ge=0, le=20)] = 1.0
-    photons_mean: Annotated[float, Field(gt=0)] = 5000.0  # detected in a full frame of shining
-    photons_spread: Annotated[float, Field(ge=0)] = 1000.0  # between molecules
-    background: Annotated[float, Field(ge=0)] = 90.0  # photons per pixel and frame
+    photons_mean: Annotated[float, Field(gt=0, le=1e7)] = 5000.0  # detected in a full frame of shining
+    photons_spread: Annotated[float, Field(ge=0, le=1e7)] = 1000.0  # between molecules
+    background: Annotated[float, Field(ge=0, le=1e5)] = 90.0  # photons per pixel and frame
     structure: Literal["tubes", "random"] = "tubes"
-    z_range_nm: tuple[float, float] = (-500.0, 500.0)
+    z_range_nm: Range = (-500.0, 500.0)
     seed: Annotated[int, Field(ge=0)] = 1
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.errors import SourceError
+from rtdecode.core.extras import install
 from rtdecode.sources.choice import Choice, Value, movie_axis
 from rtdecode.sources.recording import Pixels, Recording, steady_times_ns, unusable
 
@@ -110,9 +111,7 @@ def _open(path: Path) -> Any:
     try:
         import zarr
     except ImportError as error:
-        raise SourceError(
-            f"{path}: to read OME-Zarr, the library zarr is needed: pip install 'rtdecode[formats]'"
-        ) from error
+        raise SourceError(f"{path}: to read OME-Zarr, the library zarr is needed; {install('formats')}") from error
     try:
         return zarr.open(str(path), mode="r")
     except Exception as error:  # the library raises whatever it likes

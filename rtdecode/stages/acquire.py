@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rtdecode.core.actions import Action, Stop
 from rtdecode.core.config import LimitsConfig, RingConfig
 from rtdecode.core.contracts import Source
-from rtdecode.core.errors import EndOfStream, RtdecodeError
+from rtdecode.core.errors import EndOfStream, RtdecodeError, RunFolderError
 from rtdecode.core.frames import FRAME_DTYPES, FrameInfo
 from rtdecode.stages.notes import note
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.safe_stop import note_closed, note_opening
-from rtdecode.streams.memory import place_for_memory
+from rtdecode.streams.memory import place_for_memory, remove_memory
 from rtdecode.streams.ring import RingWriter, slots_for
 from rtdecode.streams.ring_layout import Layout
 from rtdecode.streams.run_folder import RunFolder
@@ -93,8 +94,17 @@ class AcquireStage:
         size = Layout.of(shape, dtype, self._slots).size
         path = place_for_memory(size, self._folder.ring_place(), self._folder.path)
         self._event("source", **asdict(self._source.roi), dtype=dtype, expected=self._asked, can_wait=self._can_wait)
-        self._ring = RingWriter.create(path, shape, dtype, self._slots)
-        self._folder.publish_ring(path)
+        self._ring = self._published(RingWriter.create(path, shape, dtype, self._slots), path)
+
+    def _published(self, ring: RingWriter, path: Path) -> RingWriter:
+        """A ring that nobody can find (disk full) could not even say why the run ends: it is none."""
+        try:
+            self._folder.publish_ring(path)
+        except RunFolderError:
+            ring.close()
+            remove_memory(path)
+            raise
+        return ring
 
     def _ring_slots(self) -> int:
         config, roi = self._ring_config, self._source.roi

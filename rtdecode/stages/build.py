@@ -124,7 +124,7 @@ def build_localize(folder: RunFolder, record: RunRecord) -> WorkerStage:
 def _warm_up(fitter: Any, shape: tuple[int, int], dtype: str) -> None:
     """Compile and touch everything before the camera starts; frames before the first are never seen again."""
     for index in (-3, -2):
-        fitter.push(Frame(FrameInfo(index, 0, 0), np.full(shape, 1000, dtype)))
+        fitter.push(Frame(FrameInfo(index, 0, 0), np.ones(shape, dtype)))
     fitter.finish()
 
 

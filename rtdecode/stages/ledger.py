@@ -111,7 +111,11 @@ def _why(part: Commits) -> str:
             return "the camera's count went past them: lost in the camera, its buffer or on the wire"
         case Fate.LOST_IN_RING:
             return "they reached the ring, and were overwritten or left there before they could be fitted"
-    names = {CommitFlag.WRONG_SIZE: "of another size than the run's", CommitFlag.NOT_FINITE: "not finite"}
+    names = {
+        CommitFlag.WRONG_SIZE: "of another size than the run's",
+        CommitFlag.NOT_FINITE: "not finite",
+        CommitFlag.SATURATED: "saturated",
+    }
     return " or ".join(text for flag, text in names.items() if flags & flag) or "not a frame"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,7 @@ from typing import IO
 
 _LOCK_OFFSET = 1 << 62  # Windows locks bytes, and forbids others to read them: lock one that no file has
 _REPLACE_DEADLINE_S = 2.0
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # disk, quota, and the limit of one file's size
 
 
 class AppendFile:
@@ -91,6 +94,15 @@ def write_atomically(path: Path, text: str) -> None:
         _replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def why_not(path: Path, error: OSError) -> str:
+    """Why `path` could not be written, for people: where the disk is full, how much is free."""
+    if error.errno not in _FULL:
+        return str(error)
+    with suppress(OSError):
+        return f"only {shutil.disk_usage(path.parent).free // 1024} kB free in {path.parent} ({error.strerror})"
+    return str(error)
 
 
 def _replace(draft: Path, path: Path) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 import yaml
 
 from rtdecode.core.errors import RunFolderError
-from rtdecode.core.yaml_files import safe_load
-from rtdecode.streams.files import locked, read_all, write_atomically
+from rtdecode.core.yaml_files import safe_load, yaml_fault
+from rtdecode.streams.files import locked, read_all, why_not, write_atomically
 from rtdecode.streams.processes import is_alive, my_identity
 
 _FORMAT = 1
@@ -35,7 +35,7 @@ class RunFolder:
     def create(cls, path: Path, run_yaml_text: str) -> RunFolder:
         """A new run with its configuration as resolved (a YAML mapping); RunFolderError when the path is taken.
 
-        This process becomes the owner; the clock anchor is taken now.
+        This process becomes the owner; the clock anchor is taken now. What cannot be made leaves nothing.
         """
         fields = _mapping(run_yaml_text, str(path / "run.yaml"))
         if _BLOCK in fields:
@@ -45,11 +45,24 @@ class RunFolder:
             taken = next(path.iterdir(), None)
             if taken is not None:
                 raise RunFolderError(f"{path}: is not empty ({taken.name}); choose another --out or remove it")
-            (path / "logs").mkdir()
-            write_atomically(path / "run.yaml", run_yaml_text.rstrip("\n") + "\n" + _run_block())
         except OSError as error:
             raise RunFolderError(f"{path}: the run folder cannot be made: {error}") from error
-        return cls(path)
+        folder = cls(path)
+        try:
+            folder.logs.mkdir()
+            _write(folder.run_yaml, run_yaml_text.rstrip("\n") + "\n" + _run_block())
+        except (OSError, RunFolderError) as error:
+            folder.discard()
+            raise RunFolderError(f"{path}: the run folder cannot be made: {error}") from error
+        return folder
+
+    def discard(self) -> None:
+        """Undo `create` for a run that cannot begin; files that it did not make stay, and the folder then, too."""
+        self.release_reserve()
+        with suppress(OSError):
+            self.run_yaml.unlink(missing_ok=True)
+            self.logs.rmdir()
+            self.path.rmdir()
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -151,8 +164,8 @@ class RunFolder:
         return f"rtdecode-{self.owner_pid}-{time.monotonic_ns():x}.ring"
 
     def publish_ring(self, path: Path) -> None:
-        """Tell the other workers where the ring is; after it was made."""
-        write_atomically(self.path / "ring.txt", f"{path}\n")
+        """Tell the other workers where the ring is; after it was made. RunFolderError: disk full."""
+        _write(self.path / "ring.txt", f"{path}\n")
 
     @property
     def ring_path(self) -> Path | None:
@@ -161,8 +174,8 @@ class RunFolder:
         return Path(text) if text else None
 
     def publish_door(self, endpoint: str) -> None:
-        """Tell the workers where the session's door is."""
-        write_atomically(self.path / "door.txt", f"{endpoint}\n")
+        """Tell the workers where the session's door is; RunFolderError: disk full."""
+        _write(self.path / "door.txt", f"{endpoint}\n")
 
     @property
     def door_endpoint(self) -> str | None:
@@ -170,8 +183,11 @@ class RunFolder:
         return _read_if_there(self.path / "door.txt") or None
 
     def write_report(self, report: dict[str, Any]) -> None:
-        """Write report.json in one step: from now on the run is over. What is not finite becomes null."""
-        write_atomically(self.report, json.dumps(_plain(report), indent=2) + "\n")
+        """Write report.json in one step: from now on the run is over. What is not finite becomes null.
+
+        RunFolderError: disk full.
+        """
+        _write(self.report, json.dumps(_plain(report), indent=2) + "\n")
 
     def read_report(self) -> dict[str, Any] | None:
         """report.json, None while the run is not over."""
@@ -179,11 +195,16 @@ class RunFolder:
         return None if not text else _json_object(text, self.report)
 
     def take_reserve(self) -> None:
-        """Hold a megabyte of the disk, to be given back before the end: a full disk still takes events and report."""
+        """Hold a megabyte of the disk, to be given back before the end: a full disk still takes events and report.
+
+        RunFolderError where there is none: such a run could not even say how it ended.
+        """
         try:
             self._reserve.write_bytes(bytes(_RESERVE_BYTES))
-        except OSError:
-            pass  # the log will say that the disk is full
+        except OSError as error:
+            self.release_reserve()  # before it is measured what is free
+            why = why_not(self._reserve, error)
+            raise RunFolderError(f"{self.path}: a run needs a megabyte and room for its log: {why}") from error
 
     def release_reserve(self) -> None:
         """Give it back; by whoever ends the run, also where the session died. Safe to call again."""
@@ -208,7 +229,9 @@ class RunFolder:
         try:
             _append_line(self.events, line)
         except OSError as error:
-            raise RunFolderError(f"{self.events}: the event {kind!r} cannot be written: {error}") from error
+            raise RunFolderError(
+                f"{self.events}: the event {kind!r} cannot be written: {why_not(self.events, error)}"
+            ) from error
 
     def read_events(self) -> list[dict[str, Any]]:
         """All events so far, in the order they were written."""
@@ -243,6 +266,14 @@ def append_event(folder: Path, worker: str, kind: str, frame_index: int | None =
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """As `RunFolder.read_events`."""
     return RunFolder(folder).read_events()
+
+
+def _write(path: Path, text: str) -> None:
+    """As `write_atomically`, in one sentence where it fails."""
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be written: {why_not(path, error)}") from error
 
 
 def _append_line(path: Path, line: bytes) -> None:
@@ -296,7 +327,7 @@ def _mapping(text: str, origin: str) -> dict[str, Any]:
     try:
         fields = safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise RunFolderError(f"{origin}: not valid YAML: {error}") from error
+        raise RunFolderError(f"{origin}: not valid YAML{yaml_fault(error)}") from error
     if not isinstance(fields, dict):
         raise RunFolderError(f"{origin}: expected a mapping, found {type(fields).__name__}")
     return fields

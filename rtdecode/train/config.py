@@ -16,6 +16,7 @@ from rtdecode.train.loss import LossConfig
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimiserConfig(StrictModel):
@@ -24,7 +25,7 @@ class OptimiserConfig(StrictModel):
     learning_rate: Positive = 1.5e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_iterations: Annotated[int, Field(ge=0)] = 300
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     clip_norm: Positive = 1.0
     skip_norm: Positive = 200.0  # after warm-up a step with a larger gradient is left out
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rtdecode.core.errors import ViewerError
+from rtdecode.core.extras import install, is_there
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.canvas import ColourScale
 from rtdecode.view.points import QualityFilter
@@ -27,7 +27,6 @@ class EventLoop(Protocol):
 if TYPE_CHECKING:
     from rtdecode.view.main_window import RunWindow
 
-INSTALL = 'pip install "rtdecode[view]"'
 DEBIAN_PACKAGES = "libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0"  # all that offscreen needs
 DEBIAN_SCREEN_PACKAGES = "libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxkbcommon-x11-0"
 PROBE_S = 60.0  # a first import of Qt from a slow disk takes its time
@@ -40,9 +39,9 @@ def screen_problem() -> str | None:
     On Linux Qt is tried out in a process of its own, for a Qt that finds no screen ends its process.
     Not tested on Windows and macOS, where only the installation is checked.
     """
-    missing = [name for name in ("PySide6", "pyqtgraph") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("PySide6", "pyqtgraph") if not is_there(name)]
     if missing:
-        return f"the viewer needs {' and '.join(missing)}, not installed here. Install with: {INSTALL}"
+        return f"the viewer needs {' and '.join(missing)}, not installed here; {install('view')}"
     if not sys.platform.startswith("linux"):
         return None
     if not any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +101,7 @@ sys.exit(run(['doctor']))
 """  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for words in ("processor", "engine openvino", "rtdecode[train]", "rtdecode[micromanager]", "rtdecode[view]"):
+    for words in ("processor", "engine openvino", ".[train]", ".[micromanager]", ".[view]"):
         assert words in done.stdout
     assert "probe failed" not in done.stdout
 
@@ -175,6 +178,43 @@ def test_a_wrong_path_in_a_live_yaml_names_file_line_and_key_and_leaves_no_folde
     assert "live.yaml, line 8: key 'camera': " in (words := said(more=camera)) and "baseline_adu" in words
 
 
+def test_a_simulation_that_is_refused_or_fails_leaves_no_folder(tmp_path: Path, capsys: Captured) -> None:
+    out = tmp_path / "sim"
+    simulate = ["simulate", "--out", str(out), "--frames", "3", "--width", "16", "--height", "16"]
+    assert "no-such" in refused(capsys, *simulate, "--model", "no-such")
+    assert "key 'background'" in refused(capsys, *simulate, "--background", "1e9")
+    assert "key 'structure'" in refused(capsys, *simulate, "--structure", "cubes")
+    assert not out.exists()
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # as a full disk
+    try:
+        assert run(simulate) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "kB free" in (said := capsys.readouterr().err) and said.count("\n") == 1 and not out.exists()
+    assert run(simulate) == 0 and (out / "movie.tif").exists()
+
+
+@pytest.mark.parametrize(
+    ("library", "extra"), [("torch", "train"), ("pymmcore_plus", "micromanager"), ("openvino", "")]
+)
+def test_a_missing_library_is_told_before_there_is_a_run_folder(
+    library: str,
+    extra: str,
+    tmp_path: Path,
+    tiny_bundle: ModelBundle,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    out, engine = tmp_path / "run", library if library != "pymmcore_plus" else "openvino"
+    demo = ["demo", "--frames", "5", "--no-view", "--out", str(out), "--model", str(tiny_bundle.folder)]
+    said = refused(capsys, *demo, "--engine", engine)
+    assert f'pip install -e ".[{extra}]"' in said if extra else "pip install openvino" in said
+    assert not out.exists()
+
+
 def finished_run(folder: Path, bundle: ModelBundle) -> Path:
     """A run replayed inline from a simulated movie, once for each folder."""
     movie, place = folder / "sim", folder / "finished"
@@ -225,6 +265,44 @@ def test_simulate_replay_export_evaluate_agree(tmp_path: Path, tiny_bundle: Mode
     assert "not known" in refused(capsys, "export", str(place), "--format", "xyz", "--out", str(out))
 
 
+def test_evaluate_is_readable_and_says_what_it_assumes_of_a_csv(
+    tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
+) -> None:
+    place, table, nothing = finished_run(tmp_path, tiny_bundle), tmp_path / "t.csv", tmp_path / "nothing.csv"
+    assert run(["export", str(place), "--out", str(table)]) == 0
+    truth = ["--truth", str(tmp_path / "sim" / "truth.csv")]
+    nothing.write_text(table.read_text().splitlines()[0] + "\n")
+    for what, assumed in (([str(nothing)], True), ([str(nothing), "--px-nm", "100,110"], False), ([str(place)], False)):
+        capsys.readouterr()
+        assert run(["evaluate", *what, *truth]) == 0
+        assert ("assumed to be 100 nm" in capsys.readouterr().err) == assumed
+    assert run(["evaluate", str(nothing), *truth]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines}) == 1  # aligned
+    values = dict(line.split() for line in lines)
+    assert (values["n_localizations"], values["recall"], values["rmse_lateral_nm"]) == ("0", "0.000", "-")
+
+
+def test_export_replaces_only_what_it_is_told_to_and_never_a_file_of_the_run(
+    tmp_path: Path, tiny_bundle: ModelBundle, capsys: Captured
+) -> None:
+    place, table = finished_run(tmp_path, tiny_bundle), tmp_path / "table.csv"
+    shutil.copy(tmp_path / "sim" / "truth.csv", place / "truth.csv")  # as a simulated camera leaves it
+    (tmp_path / "link.csv").symlink_to(place / "locs.bin")
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+    own = [*(place / name for name in ("locs.bin", "truth.csv", "report.json", "new.bin", "logs/x.log"))]
+    for out in (*own, tmp_path / "link.csv"):
+        for more in ([], ["--overwrite"]):
+            assert "a file of the run" in refused(capsys, "export", str(place), "--out", str(out), *more)
+    assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
+    table.write_text("precious")
+    assert "exists already" in refused(capsys, "export", str(place), "--out", str(table))
+    assert "is a folder" in refused(capsys, "export", str(place), "--out", str(tmp_path), "--overwrite")
+    assert table.read_text() == "precious"
+    assert run(["export", str(place), "--out", str(table), "--overwrite"]) == 0 and "frame" in table.read_text()
+    assert run(["export", str(place), "--out", str(place / "localizations.csv")]) == 0
+
+
 def test_the_demo_runs_live_through_micro_managers_core(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
     pytest.importorskip("pymmcore_plus")
     place = tmp_path / "run"
@@ -239,6 +317,21 @@ def test_the_demo_runs_live_through_micro_managers_core(tmp_path: Path, tiny_bun
     for name in ("picture.png", "localizations.csv", "truth.csv", "report.json", "run.yaml", "events.jsonl"):
         assert name in done.stdout and (place / name).stat().st_size > 0
     assert "jaccard" in done.stdout and "p99" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_after_the_summary_leaves_the_exit_status_of_the_run(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    finished_run(tmp_path, tiny_bundle)
+    sim, out = tmp_path / "sim", tmp_path / "again"
+    options = ["--camera", str(sim / "camera.yaml"), "--model", str(tiny_bundle.folder), "--inline", "--no-view"]
+    command = [sys.executable, "-u", "-m", "rtdecode", "replay", str(sim / "movie.tif"), *options, "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert any(line.startswith("files in") for line in process.stdout)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.0005)
+        assert (process.returncode, process.stderr.read()) == (0, "")
 
 
 def test_a_line_of_progress_says_what_the_issue_asks_for() -> None:

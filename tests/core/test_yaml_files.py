@@ -37,3 +37,12 @@ def test_a_key_twice_in_one_line_is_refused_too(tmp_path: Path) -> None:
     path.write_text("{power: 1, power: 2}\n")
     with pytest.raises(ConfigError, match="stands in line 1 already"):
         load_yaml(path, Light)
+
+
+@pytest.mark.parametrize("text", ["power: [3\nnext: 4\n", "power: 2026-13-45\n", "power: *x\n", "power: \x01\n"])
+def test_what_is_no_yaml_is_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"a\.yaml: not valid YAML.*: [^\n]+$") as refused:
+        load_yaml(path, Light)
+    assert "\n" not in str(refused.value)

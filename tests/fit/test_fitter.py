@@ -176,6 +176,20 @@ def test_saturated_frames_are_fitted_and_flagged(tiny_bundle: ModelBundle, engin
     assert {f.fate for f in fitted} == {Fate.FITTED}
 
 
+@pytest.mark.parametrize("ceiling", [4095, 65535])
+def test_widely_saturated_frames_are_rejected_and_a_gap(ceiling: int, tiny_bundle: ModelBundle, engine: Engine) -> None:
+    """At the camera's full scale (65535), or at a ceiling that only the frame's source knows."""
+    pixels = noise_frames(4, HEIGHT, WIDTH, 3)
+    n_allowed = int(0.05 * HEIGHT * WIDTH)
+    pixels[1].flat[:n_allowed] = pixels[2].flat[: n_allowed + 1] = ceiling
+    flags = [0, FrameFlag.SATURATED, FrameFlag.SATURATED, 0] if ceiling < 65535 else [0] * 4
+    fitted = run(small_fitter(tiny_bundle, engine), [frame(k, pixels[k], flags[k]) for k in range(4)])
+    assert [f.fate for f in fitted] == [Fate.FITTED, Fate.FITTED, Fate.REJECTED, Fate.FITTED]
+    left, right = CommitFlag.LEFT_IS_COPY, CommitFlag.RIGHT_IS_COPY
+    saturated = CommitFlag.SATURATED
+    assert [f.flags for f in fitted] == [left, saturated | right, saturated, left | right]
+
+
 def test_indices_must_rise(tiny_bundle: ModelBundle, engine: Engine) -> None:
     fitter, pixels = small_fitter(tiny_bundle, engine), noise_frames(1, HEIGHT, WIDTH)[0]
     fitter.push(frame(4, pixels))

@@ -1,5 +1,6 @@
 """PSFs evaluate, place and differentiate as they say; their files survive and refuse what is foreign."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,14 @@ def test_foreign_files_are_refused_by_name(content: bytes, tmp_path: Path) -> No
     path.write_bytes(content)
     with pytest.raises(CalibrationError, match=r"psf\.safetensors"):
         SplinePsf.load(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_a_saved_psf_may_be_read_by_whoever_the_umask_lets(tmp_path: Path) -> None:
+    samples = GaussianPsf(roi_px=15).with_derivatives([7] * 3, [7] * 3, [-100.0, 0.0, 100.0], (15, 15))[0]
+    before = os.umask(0o027)
+    try:
+        SplinePsf.from_samples(samples, 100.0, 1, (100.0, 100.0)).save(tmp_path / "psf.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "psf.safetensors").stat().st_mode & 0o777 == 0o640

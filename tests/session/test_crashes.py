@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from runs import DEADLINE_S, HERE, N_FRAMES, Kit, Watched, bytes_of, frames_in, wait_for, worker, workers
 
 from rtdecode import session
+from rtdecode.core.errors import RunFolderError
 from rtdecode.core.interrupt import Interrupt
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.window import screen_problem
@@ -177,6 +179,34 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("no right to mount a small disk")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def leave_free(disk: Path, n_bytes: int) -> None:
+    """Fill the disk up to so much."""
+    with (disk / "filler").open("wb") as filler:
+        filler.write(bytes(shutil.disk_usage(disk).free - n_bytes))
+
+
+@pytest.mark.parametrize("free_kb", [0, 8, 500, 1024])
+def test_a_run_for_which_the_disk_has_no_room_is_refused_and_leaves_nothing(
+    kit: Kit, small_disk: Path, free_kb: int
+) -> None:
+    leave_free(small_disk, free_kb * 1024)
+    config = kit.config("x").model_copy(update={"out": small_disk / "run"})
+    with pytest.raises(RunFolderError, match=f"only {free_kb} kB free|only {max(0, free_kb - 4)} kB free"):
+        session.run(config)
+    assert [path.name for path in small_disk.iterdir()] == ["filler"] and kit.deeds() == []
+
+
+@pytest.mark.parametrize("beyond_kb", [4, 8, 12])
+def test_a_disk_that_is_full_as_the_run_begins_leaves_a_readable_run(
+    kit: Kit, small_disk: Path, beyond_kb: int
+) -> None:
+    leave_free(small_disk, (1024 + beyond_kb) * 1024)  # for the reserve and run.yaml; then door, events and ring
+    result = session.run(kit.config("x").model_copy(update={"out": small_disk / "run"}))
+    assert result.outcome.finish == "failed" and "space left" in result.outcome.reason
+    assert RunFolder.open(small_disk / "run").read_report() == result.report
+    assert not list(Path("/dev/shm").glob(f"rtdecode-{os.getpid()}-*"))
 
 
 def test_a_full_disk_ends_the_run_as_failed_with_what_was_committed(kit: Kit, small_disk: Path) -> None:

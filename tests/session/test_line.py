@@ -95,6 +95,28 @@ def test_what_can_be_known_before_is_refused_before_there_is_a_folder(
     assert words in str(caught.value) and not (kit.folder / "run").exists()
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_run_without_one_fitted_frame_has_failed_and_says_why(kit: Kit, inline: bool) -> None:
+    np.save(kit.frames, np.full((6, 20, 30), 65535, np.uint16))
+    result = session.run(kit.config("run"), inline=inline)
+    frames = result.report["frames"]
+    assert (frames["expected"], frames["received"], frames["rejected"], frames["fitted"]) == (6, 6, 6, 0)
+    assert result.outcome == session.Outcome("failed", "none of 6 frames could be fitted: saturated")
+    assert result.report["finish"] == "failed" and result.report["lost"][0]["why"] == "saturated"
+    assert "6 frames were rejected: more than 5% of their pixels are saturated" in result.report["warnings"]
+    assert not any("are biased" in words for words in result.report["warnings"])
+
+
+def test_some_saturated_frames_are_rejected_and_the_others_fitted(kit: Kit) -> None:
+    movie = np.load(kit.frames)
+    movie[5:8] = 65535
+    np.save(kit.frames, movie)
+    result = session.run_inline(kit.config("run"))
+    assert result.outcome.finish == "completed" and result.report["frames"]["rejected"] == 3
+    (part,) = result.report["lost"]
+    assert (part["first"], part["last"], part["reason"], part["why"]) == (5, 7, "rejected", "saturated")
+
+
 def test_a_folder_that_exists_is_refused_and_left_as_it_is(kit: Kit) -> None:
     (kit.folder / "run").mkdir()
     (kit.folder / "run" / "precious.txt").write_text("mine")

@@ -73,7 +73,15 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "raw longer than its yaml": (lambda d: write_raw(d / "m.raw", FRAMES, Frames=5), "belongs to another movie"),
     "raw of foreign type": (lambda d: write_raw(d / "m.raw", FRAMES, **{"Data Type": "pixel"}), "cannot be read"),
     "raw of no frames": (lambda d: write_raw(d / "m.raw", FRAMES, Frames=0), "at least one frame"),
-    "raw with an empty yaml": (lambda d: _emptied(write_raw(d / "m.raw", FRAMES)), "Frames, Height, Width"),
+    "raw with a broken yaml": (
+        lambda d: _described(write_raw(d / "m.raw", FRAMES), "Frames: [3\nHeight: 5\n"),
+        "m.yaml: not valid YAML in line 2: ",
+    ),
+    "raw with an impossible date in its yaml": (
+        lambda d: _described(write_raw(d / "m.raw", FRAMES), "Frames: 2026-13-45\n"),
+        "m.yaml: not valid YAML: month",
+    ),
+    "raw with an empty yaml": (lambda d: _described(write_raw(d / "m.raw", FRAMES), ""), "Frames, Height, Width"),
     "colour tiff": (lambda d: write_tiff(d / "m.tif", np.zeros((9, 8, 3), "u1"), photometric="rgb"), "colour"),
     "two channels": (
         lambda d: write_tiff(d / "m.tif", FRAMES.reshape(3, 2, 20, 24), imagej=True, metadata={"axes": "TCYX"}),
@@ -106,8 +114,8 @@ def _bytes(path: Path) -> Path:
     return path
 
 
-def _emptied(path: Path) -> Path:
-    path.with_suffix(".yaml").write_text("")
+def _described(path: Path, text: str) -> Path:
+    path.with_suffix(".yaml").write_text(text)
     return path
 
 

@@ -255,7 +255,7 @@ def test_an_absent_library_is_named_with_its_extra(
 ) -> None:
     path = SAME[name](tmp_path, FRAMES)
     monkeypatch.setitem(__import__("sys").modules, library, None)
-    with pytest.raises(SourceError, match=rf"{library} is needed: pip install 'rtdecode\[formats\]'"):
+    with pytest.raises(SourceError, match=rf"{library} is needed; run `pip install -e \"\.\[formats\]\"`"):
         ReplaySource(path=path).open()
 
 

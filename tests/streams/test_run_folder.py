@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,34 @@ def test_the_configuration_stays_and_the_run_adds_its_own_block(folder: RunFolde
     assert folder.run_yaml.read_text().startswith(CONFIG)
     assert again.name == "cell3" and again.logs.is_dir() and again.log_file("decide").parent == again.logs
     assert again.ring_path is None and again.door_endpoint is None and again.read_report() is None
+
+
+@pytest.fixture
+def no_room(folder: RunFolder) -> Iterator[None]:
+    """No file of this process may grow beyond 100 bytes, as if the disk were full."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_full_disk_is_one_sentence_and_leaves_no_half_files(folder: RunFolder) -> None:
+    before = sorted(folder.path.rglob("*"))
+    with pytest.raises(RunFolderError, match=r"report.json cannot be written: only \d+ kB free in"):
+        folder.write_report({"reason": "x" * 200})
+    with pytest.raises(RunFolderError, match=r"needs a megabyte .* only \d+ kB free"):
+        folder.take_reserve()
+    with pytest.raises(RunFolderError, match=r"cannot be made: .* only \d+ kB free"):
+        RunFolder.create(folder.path.parent / "next", CONFIG)
+    assert sorted(folder.path.rglob("*")) == before and not (folder.path.parent / "next").exists()
+
+
+def test_a_run_that_cannot_begin_takes_nothing_but_its_own_with_it(folder: RunFolder) -> None:
+    (folder.path / "note.txt").write_text("mine")
+    folder.discard()
+    assert [path.name for path in folder.path.iterdir()] == ["note.txt"]
 
 
 def test_an_empty_folder_may_be_used_and_a_taken_one_not(tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_without_a_screen_the_message_says_what_to_do(application: Any) -> None:
 def test_without_qt_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said = screen_problem()
-    assert said is not None and 'pip install "rtdecode[view]"' in said and "PySide6" in said
+    assert said is not None and 'pip install -e ".[view]"' in said and "PySide6" in said
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="None is not counted from Python 3.12 on")
