@@ -20,7 +20,7 @@ lint: $(VENV)/.test-ready
 
 check: lint test
 
-bench: $(VENV)/.demo-ready
+bench: $(VENV)/.test-ready
 	$(RUN) bench
 
 $(VENV)/.demo-ready: pyproject.toml tools/setup.sh
