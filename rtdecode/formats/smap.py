@@ -199,7 +199,9 @@ def _of_hdf5(file: Any, node: Any) -> Any:
 
     if isinstance(node, h5py.Group):
         fields = {name: _of_hdf5(file, node[name]) for name in node}
-        several = [v for name, v in fields.items() if _is_references(node[name], "MATLAB_class" not in node[name].attrs)]
+        several = [
+            v for name, v in fields.items() if _is_references(node[name], "MATLAB_class" not in node[name].attrs)
+        ]
         if several and len(several) == len(fields):  # a struct array: every field a list of its elements' values
             return [dict(zip(fields, element, strict=True)) for element in zip(*fields.values(), strict=True)]
         return fields

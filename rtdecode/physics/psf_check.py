@@ -214,3 +214,17 @@ def _follows(error_nm: F8) -> bool:
     scatter = 1.4826 * float(np.median(np.abs(error_nm - middle)))
     astray = float((np.abs(error_nm - middle) > 150.0).mean())
     return abs(middle) <= _MOST_BIAS_NM and scatter <= _MOST_SCATTER_NM and astray <= _MOST_ASTRAY
+
+
+def fitted_slices(psf: Psf, bead: Bead, z_nm: F8) -> tuple[F8, F8, F8]:
+    """Slices of a bead nearest to the wanted stage positions (n,): true z (n,), images and fitted models (n, N, N)."""
+    if bead.light is None or bead.z_nm is None:
+        raise ValueError("a bead without its light has no slices")
+    at = np.abs(bead.z_nm[None, :] - z_nm[:, None]).argmin(1)
+    images, half = bead.light[at], bead.light.shape[1] // 2
+    low, high = psf.z_range_nm
+    fits = fit_spots(psf, images, np.linspace(low, high, 25), (half, half))
+    shape = (images.shape[1], images.shape[2])
+    unit = psf.with_derivatives(fits.x_px, fits.y_px, fits.z_nm, shape)[0]
+    models = unit * fits.photons[:, None, None] + fits.background[:, None, None]
+    return bead.z_nm[at], images.astype(np.float64), np.asarray(models, np.float64)
