@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,7 @@ def calibrate(
 
     Example: [bold]rtdecode calibrate beads1.tif beads2.tif --dz-nm 10 --px-nm 100 --out psf.safetensors[/bold]
 
-    Without beads: [bold]rtdecode calibrate --kind gaussian-2d --psf-sigma-px 1.3 --px-nm 100 --out psf.safetensors[/bold]
+    Without beads: [bold]rtdecode calibrate --kind gaussian-2d --psf-sigma-px 1.3 --out psf.safetensors[/bold]
 
     From SMAP: [bold]rtdecode calibrate cell_3dcal.mat --px-nm 100 --out psf.safetensors[/bold]
     """
@@ -133,13 +134,17 @@ def _of_beads(
     psf: Psf = fit_gaussian(made.psf) if kind == "gaussian" else made.psf
     ramp = z_ramp(psf, made.used)
     judged = verdict(psf, len(made.used), ramp, alike_heights(psf))
+    if kind == "gaussian" and judged.grade != "good":
+        judged = replace(
+            judged, words=f"{judged.words} These spots are no Gaussians: --kind spline follows their shape."
+        )
     name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     return PageOf(f"{name}: {_kind_words(psf, made)}", psf, judged, made.beads, stacks, ramp)
 
 
 def _kind_words(psf: Psf, made: Calibration) -> str:
     low, high = psf.z_range_nm
-    return f"{psf.summary()['kind']}, {len(made.used)} beads, z {low:.0f} to {high:.0f} nm"
+    return f"{psf.summary()['kind']}, {len(made.used)} bead{'s' * (len(made.used) > 1)}, z {low:.0f} to {high:.0f} nm"
 
 
 def _stacks(path: Path, slices: int | None) -> list[Any]:
@@ -171,7 +176,7 @@ def _say(drawn: PageOf, out: Path, picture: Path) -> None:
     used = [bead for bead in drawn.beads if bead.used]
     if drawn.beads:
         alike = min(bead.similarity for bead in used)
-        typer.echo(f"{len(used)} of {len(drawn.beads)} beads used, each at least {alike:.3f} like their average")
+        typer.echo(f"{len(used)} of {len(drawn.beads)} beads used, each at least {alike:.4f} like their average")
     for n, bead in enumerate(drawn.beads):
         if not bead.used:
             where = f"row {bead.row_px:.0f}, column {bead.column_px:.0f} of stack {bead.stack + 1}"

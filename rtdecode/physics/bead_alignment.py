@@ -71,7 +71,7 @@ def _moved(ready: F8, present: Flags, moves: F8) -> F8:
 
 
 def _common(moved: F8, kind: Callable[..., F8]) -> F8:
-    few = np.isfinite(moved[:, :, 0, 0]).sum(0) < (len(moved) + 1) // 2
+    few = np.asarray(np.isfinite(moved[:, :, 0, 0]).sum(0) < (len(moved) + 1) // 2)
     filled = np.where(few[None, :, None, None], 0.0, moved)  # numpy warns of a mean of nothing
     result = np.asarray(kind(filled, axis=0))
     result[few] = np.nan
@@ -81,7 +81,7 @@ def _common(moved: F8, kind: Callable[..., F8]) -> F8:
 def coarse_move(template: F8, bead: F8, dz_nm: float) -> tuple[F8, float]:
     """Whole (slices, rows, columns) that bring `bead` onto `template` (both (Z, N, N)), and their cosine."""
     n_z = len(bead)
-    known = np.isfinite(template).all((1, 2))
+    known = _known(template)
     t_hat = np.fft.rfft2(np.where(known[:, None, None], template, 0.0))
     b_hat = np.conj(np.fft.rfft2(bead))
     t_power, b_power = (np.nan_to_num(v) ** 2 for v in (template, bead))
@@ -108,6 +108,11 @@ def _most_typical(soft: F8, present: Flags, brightness: F8) -> int:
     return int(seeds[np.argmax(np.median(cosines, axis=1))])
 
 
+def _known(volume: F8) -> Flags:
+    """(Z,) slices without nan."""
+    return np.asarray(np.isfinite(volume).all((1, 2)))
+
+
 def _core(shape: tuple[int, ...]) -> tuple[slice, ...]:
     """The middle of the volume: rims suffer from neighbours and from the shift's edge handling."""
     z = shape[0] // 8
@@ -124,11 +129,11 @@ def _present_after(present: Flags, move_slices: float) -> Flags:
 def _refined(template: F8, ready: F8, present: Flags, start: F8) -> F8:
     """Inverse-compositional Gauss-Newton (Baker & Matthews 2004): the template's slopes are computed once."""
     move = start.copy()
-    usable = np.isfinite(template).all((1, 2)) & _present_after(present, move[0])
     core = _core(template.shape)
-    usable = np.flatnonzero(usable[core[0]])[:: max(1, usable.sum() // 40)] + core[0].start
+    whole = np.asarray(_known(template) & _present_after(present, move[0]))[core[0]]
+    usable = np.flatnonzero(whole)[:: max(1, int(whole.sum()) // 40)] + core[0].start
     wanted = template[usable][:, core[1], core[2]]
-    slopes = [s[usable][:, core[1], core[2]].ravel() for s in np.gradient(np.nan_to_num(template))]
+    slopes = np.asarray(np.gradient(np.nan_to_num(template)))[:, usable][:, :, core[1], core[2]].reshape(3, -1)
     basis = np.stack([*slopes, wanted.ravel(), np.ones(wanted.size)], axis=1)  # (n, 5)
     solve = np.linalg.pinv(basis.T @ basis) @ basis.T
     grid = np.indices(template.shape)[:, usable][:, :, core[1], core[2]]
@@ -146,7 +151,7 @@ def _refined(template: F8, ready: F8, present: Flags, start: F8) -> F8:
 def _likeness(template: F8, moved: F8) -> float:
     core = _core(template.shape)
     one, other = template[core], moved[core]
-    usable = np.isfinite(one).all((1, 2)) & np.isfinite(other).all((1, 2))
+    usable = _known(one) & _known(other)
     return float(np.corrcoef(one[usable].ravel(), other[usable].ravel())[0, 1]) if usable.sum() > 4 else 0.0
 
 
@@ -160,13 +165,13 @@ def _alike(similarity: F8, least: float) -> Flags:
 
 def _other_light(template: F8, moved: F8) -> str:
     """Light that the average does not have, over all slices: a neighbour too close to have been found by itself."""
-    usable = np.isfinite(template).all((1, 2)) & np.isfinite(moved).all((1, 2))
+    usable = _known(template) & _known(moved)
     if usable.sum() < 5:
         return "it shares too few slices with the others"
     extra = gaussian_filter((moved - template)[usable].mean(0), 1.0)
-    height = template[usable].mean(0).max()
+    height = float(np.max(template[usable].mean(0)))
     noise = 1.4826 * np.median(np.abs(extra - np.median(extra)))
-    row, column = np.unravel_index(extra.argmax(), extra.shape)
+    row, column = np.unravel_index(int(extra.argmax()), extra.shape)
     if extra.max() < max(_OTHER_LIGHT * height, 8 * noise):
         return ""
     away = np.hypot(row - extra.shape[0] // 2, column - extra.shape[1] // 2)

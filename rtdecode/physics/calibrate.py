@@ -193,11 +193,11 @@ def _centroid(mean: F8) -> F8:
     light = mean.mean(0)
     weight = np.clip(light - 0.2 * light.max(), 0, None)
     rows, columns = np.indices(light.shape) - len(light) // 2
-    return np.array([(weight * rows).sum(), (weight * columns).sum()]) / weight.sum()
+    return np.asarray([(weight * rows).sum(), (weight * columns).sum()]) / float(weight.sum())
 
 
 def _finish(mean: F8, focus: float, settings: CalibrationSettings) -> F4:
-    """Smooth along z, no light below zero, fade the ROI's rim (3 of 37 px) to zero, one normalisation for all slices."""
+    """Smooth along z, no light below zero, fade the rim (3 of 37 px) to zero, one normalisation for all slices."""
     smooth = gaussian_filter1d(mean, settings.smooth_z_nm / settings.dz_nm, axis=0, mode="nearest")
     n = settings.roi_px
     to_rim = np.minimum(np.arange(n), np.arange(n)[::-1])

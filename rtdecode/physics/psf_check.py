@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,7 +198,7 @@ def _straight(ramp: Ramp, within: tuple[float, float]) -> tuple[float, float] | 
     edges[-1] = max(within[1], edges[-2] + 1e-6)
     error = ramp.fitted_nm - ramp.true_nm
     best, start = (0.0, 0.0), None
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         here = error[(ramp.true_nm >= low) & (ramp.true_nm <= high)]
         if len(here) and _follows(here):
             start = low if start is None else start

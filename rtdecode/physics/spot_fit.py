@@ -43,7 +43,8 @@ def fit_spots(psf: Psf, images: F4, grid_nm: F8, middle_px: tuple[float, float])
 def _starts(psf: Psf, images: F4, grid_nm: F8, middle_px: tuple[float, float]) -> F8:
     """(3, N) local minima over the grid of the cost with light and background solved for; the best ones first."""
     shape = (images.shape[1], images.shape[2])
-    models = psf.with_derivatives(*(np.full(len(grid_nm), v) for v in middle_px), grid_nm, shape)[0]
+    x, y = (np.full(len(grid_nm), v) for v in middle_px)
+    models = psf.with_derivatives(x, y, grid_nm, shape)[0]
     models = models.reshape(len(grid_nm), -1) - models.mean((1, 2))[:, None]
     models /= np.linalg.norm(models, axis=1)[:, None]
     match = (images.reshape(len(images), -1) - images.mean((1, 2))[:, None]) @ models.T  # (N, G) projection

@@ -114,7 +114,7 @@ def _count(page: PageOf) -> str:
 
 def _ring(draw: ImageDraw.ImageDraw, bead: Bead, number: int, corner: tuple[int, int], scale: float) -> None:
     x, y = corner[0] + (bead.column_px + 0.5) * scale, corner[1] + (bead.row_px + 0.5) * scale
-    radius, colour = max(7.0, 6 * scale), _GREEN if bead.used else RED
+    radius, colour = min(max(7.0, 6 * scale), 60.0), _GREEN if bead.used else RED
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=2)
     beyond = x + radius + 24 > corner[0] + _FIELD_PX
     at, anchor = (x - radius - 3 if beyond else x + radius + 3, y), "rm" if beyond else "lm"
