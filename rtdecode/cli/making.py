@@ -1,4 +1,4 @@
-"""Commands that make things: simulated movies, calibrated PSFs, trained models."""
+"""Commands that make things: simulated movies, trained models."""
 
 from __future__ import annotations
 
@@ -41,30 +41,6 @@ def simulate(
     typer.echo(f"{out / 'movie.tif'}, {out / 'truth.csv'}, {out / 'camera.yaml'}")
 
 
-def calibrate(
-    beads: Annotated[Path, typer.Argument(help="Stack of beads through focus: TIFF, .npy.")],
-    out: Annotated[Path, typer.Option(help="PSF file to write (.safetensors); must not exist.")],
-    dz_nm: Annotated[float, typer.Option(min=0.1, help="Step between slices.")],
-    px_nm: Annotated[float, typer.Option(min=1, help="Pixel size in the sample.")] = 100.0,
-    focus_slice: Annotated[float | None, typer.Option(help="Slice in focus, from 0. Default: the middle one.")] = None,
-    roi_px: Annotated[int, typer.Option(min=9, help="Side of the PSF, odd.")] = 37,
-) -> None:
-    """Make a cubic spline PSF from a bead stack.
-
-    Example: [bold]rtdecode calibrate beads.tif --dz-nm 10 --px-nm 100 --out psf.safetensors[/bold]
-    """
-    from rtdecode.physics.calibrate import CalibrationSettings, calibrate
-
-    _new_file(out)
-    settings = CalibrationSettings((px_nm, px_nm), dz_nm, focus_slice, roi_px)
-    made = calibrate(read_stack(beads), settings)
-    made.psf.save(out)
-    used = [bead for bead in made.beads if bead.used]
-    alike = min(bead.similarity for bead in used)
-    typer.echo(f"{len(used)} of {len(made.beads)} beads used, each at least {alike:.3f} like their average")
-    typer.echo(f"{out}: {roi_px} x {roi_px} px, z {made.psf.z_range_nm[0]:.0f} to {made.psf.z_range_nm[1]:.0f} nm")
-
-
 def train(
     config: Annotated[Path, typer.Argument(help="YAML of the training; see configs/.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the training. Default: train_runs/<name>.")] = None,
@@ -103,7 +79,7 @@ def read_stack(path: Path) -> Any:
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (simulate, calibrate, train):
+    for command in (simulate, train):
         app.command()(command)
 
 

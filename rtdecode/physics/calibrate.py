@@ -1,46 +1,44 @@
-"""Bead stacks to a cubic spline PSF: find beads, align them in 3D, average, smooth, normalise once."""
+"""Bead stacks to a PSF: find beads, align them in 3D over all stacks, average, smooth, normalise once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates, maximum_filter, shift, spline_filter
-from scipy.optimize import curve_fit, least_squares
+from scipy.ndimage import gaussian_filter1d, shift
+from scipy.optimize import curve_fit
 
 from rtdecode.core.errors import CalibrationError
+from rtdecode.physics.bead_alignment import Aligned, align, average
+from rtdecode.physics.beads import CalibrationSettings, Candidate, find_beads, without_copies
 from rtdecode.physics.psf import SplinePsf
 
+__all__ = ["Bead", "Calibration", "CalibrationSettings", "calibrate"]
+
+F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
-MAX_MOVE_PX = 3.0  # a bead's brightest pixel is not further from its centre
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationSettings:
-    """How to read a bead stack. `focus_slice` counts from 0; None takes the middle slice."""
-
-    px_nm: tuple[float, float]
-    dz_nm: float
-    focus_slice: float | None = None
-    roi_px: int = 37  # 27 px lose 6 to 20 % of the light of a defocused spot, 37 px 1 to 5 %
-    min_distance_px: int = 15
-    smooth_z_nm: float = 25.0
-    rounds: int = 4
-    min_similarity: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Bead:
-    """One bead: where it was found, how it was moved onto the average, how alike it is, whether it was used."""
+    """One bead: where it was found, how it was moved onto the average, how alike it is, whether and why not used.
+
+    What was not aligned (too near the rim, saturated ...) has nan in `dz_nm`, `brightness` and `similarity`.
+    """
 
     row_px: float
     column_px: float
-    dz_nm: float
+    dz_nm: float  # height over the average bead
     brightness: float  # of the average bead
     similarity: float  # Pearson correlation with the average of all
     used: bool
+    stack: int = 0
+    reason: str = ""  # why it is not used
+    light: F4 | None = None  # (Z, N, N) its slices as recorded, background off
+    z_nm: F8 | None = None  # (Z,) of those slices over the average's focus, by the stage and its height
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,161 +46,167 @@ class Calibration:
     """The PSF, its normalised samples (Z, N, N) and what became of each bead."""
 
     psf: SplinePsf
-    samples: NDArray[np.float32]
+    samples: F4
     beads: tuple[Bead, ...]
 
+    @property
+    def used(self) -> tuple[Bead, ...]:
+        """The beads that the PSF is the mean of."""
+        return tuple(bead for bead in self.beads if bead.used)
 
-def calibrate(stack: NDArray[np.generic], settings: CalibrationSettings) -> Calibration:
-    """PSF from a stack (Z, H, W) of beads; raises CalibrationError where no usable bead is found.
+
+def calibrate(
+    stacks: NDArray[np.generic] | Sequence[NDArray[np.generic]], settings: CalibrationSettings
+) -> Calibration:
+    """PSF from one stack (Z, H, W) of beads or several; raises CalibrationError where no usable bead is found.
 
     z of a slice is (slice - focus_slice) * dz_nm. One constant normalises all slices (the mean sum of the
     slices around focus, as SMAP does): slice by slice, photons would come out wrong by the factor that
     defocus loses (1.9 for the SMLM challenge's beads).
     """
-    volume = _checked(stack, settings)
-    spots = find_beads(volume, settings)
-    volume = volume - _background(volume, spots, settings.roi_px)
-    half = settings.roi_px // 2
-    crops = np.stack([volume[:, r - half : r + half + 1, c - half : c + half + 1] for r, c in spots])  # (B, Z, N, N)
-    moves, average, similarity = _align(crops, settings)
-    used = similarity >= settings.min_similarity
-    if not used.any():
+    several = [stacks] if isinstance(stacks, np.ndarray) else list(stacks)
+    candidates = without_copies([c for n, stack in enumerate(several) for c in find_beads(stack, settings, n)])
+    usable = [c for c in candidates if c.light is not None]
+    if not usable:
+        raise CalibrationError(_none_usable(candidates, settings))
+    light, present, focus = _side_by_side(usable, settings)
+    found = align(light, present, settings.dz_nm, settings.rounds, settings.min_similarity)
+    reasons = _heights(found, usable, settings)
+    used = np.array([not reason for reason in reasons])
+    if not used.any() or (len(used) > 1 and found.similarity[used].max() < settings.min_similarity):
         raise CalibrationError(
-            f"no two beads are alike (best similarity {similarity.max():.2f}): is this a bead stack?"
+            f"no two beads are alike (best similarity {found.similarity.max():.2f}): is this a bead stack?"
         )
-    average = _average(crops[used], moves[used])
-    samples = _finish(_centred(average, settings), settings)
-    focus = _focus(settings, len(volume))
-    beads = tuple(
-        Bead(float(r - m[1]), float(c - m[2]), float(-m[0] * settings.dz_nm), float(m[3]), float(s), bool(u))
-        for (r, c), m, s, u in zip(spots, moves, similarity, used, strict=True)
-    )
-    return Calibration(SplinePsf.from_samples(samples, settings.dz_nm, focus, settings.px_nm), samples, beads)
+    moves = found.moves - [*np.median(found.moves[used, :3], axis=0), 0, 0]
+    mean = average(light[used], present[used], moves[used])
+    whole = np.flatnonzero(np.isfinite(mean).all((1, 2)))
+    first, last = whole[0], whole[-1]
+    mean, focus_index = mean[first : last + 1], focus - first
+    mean, off_middle = _centred(mean, focus_index, settings.dz_nm)
+    samples = _finish(mean, focus_index, settings)
+    psf = SplinePsf.from_samples(samples, settings.dz_nm, focus_index, settings.px_nm)
+    beads = _report(candidates, moves, found.similarity, reasons, focus, off_middle, settings)
+    return Calibration(psf, samples, beads)
 
 
-def _checked(stack: NDArray[np.generic], settings: CalibrationSettings) -> F8:
-    if stack.ndim != 3 or len(stack) < 5:
-        raise CalibrationError(
-            f"a bead stack must be (slices, rows, columns) with 5 slices or more, found {stack.shape}"
-        )
-    if min(stack.shape[1:]) < settings.roi_px:
-        raise CalibrationError(f"frames of {stack.shape[1:]} px are smaller than the ROI of {settings.roi_px} px")
-    if settings.roi_px % 2 == 0:
-        raise CalibrationError(f"roi_px must be odd so that it has a middle pixel, found {settings.roi_px}")
-    if not np.isfinite(stack).all():
-        raise CalibrationError("the bead stack holds values that are not finite")
-    return stack.astype(np.float64)
+def _none_usable(candidates: list[Candidate], settings: CalibrationSettings) -> str:
+    if not candidates:
+        return f"no bead found with its whole {settings.roi_px} px ROI inside the frame: nothing stands out"
+    reasons = Counter(c.reason for c in candidates)
+    words = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(4))
+    return f"no bead found with its whole {settings.roi_px} px ROI inside the frame and to itself: {words}"
 
 
-def _focus(settings: CalibrationSettings, n_slices: int) -> float:
-    return (n_slices - 1) / 2 if settings.focus_slice is None else settings.focus_slice
+def _side_by_side(usable: list[Candidate], settings: CalibrationSettings) -> tuple[F8, NDArray[np.bool_], float]:
+    """Light (B, Z, N, N) of all beads with their focus in one slice, which slices are there (B, Z), that focus."""
+    focus = max(settings.focus(_slices(c)) for c in usable)
+    starts = [round(focus - settings.focus(_slices(c))) for c in usable]
+    n_z = max(start + _slices(c) for start, c in zip(starts, usable, strict=True))
+    light = np.zeros((len(usable), n_z, settings.roi_px, settings.roi_px))
+    present = np.zeros((len(usable), n_z), bool)
+    for n, (start, c) in enumerate(zip(starts, usable, strict=True)):
+        assert c.light is not None
+        light[n] = np.pad(c.light, ((start, n_z - start - len(c.light)), (0, 0), (0, 0)), mode="edge")
+        present[n, start : start + len(c.light)] = True
+    return light, present, focus
 
 
-def find_beads(volume: F8, settings: CalibrationSettings) -> list[tuple[int, int]]:
-    """(row, column) of beads whose whole ROI lies inside the frame, brightest first, none closer than the limit."""
-    focus = round(_focus(settings, len(volume)))
-    middle = volume[max(0, focus - 10) : focus + 11].mean(0)
-    smooth = gaussian_filter(middle, 1.5)
-    noise = 1.4826 * np.median(np.abs(smooth - np.median(smooth)))
-    peaks = (smooth == maximum_filter(smooth, 2 * settings.min_distance_px + 1)) & (
-        smooth > np.median(smooth) + max(10 * noise, 0.1 * np.ptp(smooth))
-    )
-    half = settings.roi_px // 2
-    rows, columns = np.nonzero(peaks)
-    inside = [
-        (int(r), int(c))
-        for r, c in zip(rows, columns, strict=True)
-        if half <= r < middle.shape[0] - half and half <= c < middle.shape[1] - half
-    ]
-    if not inside:
-        raise CalibrationError(f"no bead found with its whole {settings.roi_px} px ROI inside the frame")
-    kept: list[tuple[int, int]] = []
-    for spot in sorted(inside, key=lambda spot: -smooth[spot]):  # a flat top has several equal maxima
-        if all(np.hypot(spot[0] - r, spot[1] - c) >= settings.min_distance_px for r, c in kept):
-            kept.append(spot)
-    return kept
+def _slices(candidate: Candidate) -> int:
+    return 0 if candidate.light is None else len(candidate.light)
 
 
-def _background(volume: F8, spots: list[tuple[int, int]], roi_px: int) -> F8:
-    """(Z, 1, 1) median of the pixels far from every bead; from the ROI's rim it would swallow the PSF's tail."""
-    rows, columns = np.indices(volume.shape[1:])
-    away = np.min([np.hypot(rows - r, columns - c) for r, c in spots], axis=0)
-    far = away > min(roi_px, np.percentile(away, 80))
-    return np.asarray(np.median(volume[:, far], axis=1)[:, None, None])
+def _heights(found: Aligned, usable: list[Candidate], settings: CalibrationSettings) -> list[str]:
+    """The reasons, and those of beads that float: each stack has its own start, so each its own middle height."""
+    reasons = list(found.reasons)
+    stack = np.array([c.stack for c in usable])
+    for n in range(len(usable)):
+        mates = [m for m in range(len(usable)) if stack[m] == stack[n] and not found.reasons[m]]
+        if reasons[n] or len(mates) < 3:
+            continue
+        above = -(found.moves[n, 0] - np.median(found.moves[mates, 0])) * settings.dz_nm
+        if abs(above) > settings.max_height_nm:
+            reasons[n] = f"its focus is {abs(above):.0f} nm from that of its stack's other beads"
+    return reasons
 
 
-def _align(crops: F8, settings: CalibrationSettings) -> tuple[F8, F8, F8]:
-    """Moves (B, 4) of slices, rows, columns and brightness onto the common average (Z, N, N); similarity (B,)."""
-    # Interpolation averages noise, so noisy beads would be drawn to half steps: align smoothed copies.
-    soft = gaussian_filter(crops, (0, 2.0, 0.8, 0.8))
-    moves = np.zeros((len(crops), 4))
-    moves[:, 3] = crops.sum((1, 2, 3)) / crops.sum((1, 2, 3)).mean()
-    for _ in range(settings.rounds):
-        average = _average(soft, moves, np.median)  # so that a few odd beads cannot pull the others
-        moves = np.array([_move_onto(average, crop, start) for crop, start in zip(soft, moves, strict=True)])
-        moves[:, :3] -= np.median(moves[:, :3], axis=0)  # the average stays where the beads are
-        moves[:, 3] /= np.median(moves[:, 3])
-    average = _average(crops, moves, np.median)
-    core = _core(average.shape)
-    moved = [
-        shift(crop, move[:3], order=3, mode="nearest")[core].ravel() for crop, move in zip(crops, moves, strict=True)
-    ]
-    return moves, average, np.array([np.corrcoef(m, average[core].ravel())[0, 1] for m in moved])
+def _report(
+    candidates: list[Candidate],
+    moves: F8,
+    similarity: F8,
+    reasons: list[str],
+    focus: float,
+    off_middle: F8,
+    settings: CalibrationSettings,
+) -> tuple[Bead, ...]:
+    """What became of each candidate; positions are those of the PSF's centre."""
+    beads, n = [], 0
+    for c in candidates:
+        if c.light is None:
+            nan = float("nan")
+            beads.append(Bead(float(c.row), float(c.column), nan, nan, nan, False, c.stack, c.reason))
+            continue
+        m = moves[n]
+        start = round(focus - settings.focus(len(c.light)))
+        z_nm = (np.arange(len(c.light)) + start + m[0] - focus) * settings.dz_nm
+        row, column = c.row + off_middle[0] - m[1], c.column + off_middle[1] - m[2]
+        height = float(-m[0] * settings.dz_nm)
+        of_average = (height, float(m[3]), float(similarity[n]), not reasons[n])
+        beads.append(Bead(float(row), float(column), *of_average, c.stack, reasons[n], c.light, z_nm))
+        n += 1
+    return tuple(beads)
 
 
-def _average(crops: F8, moves: F8, kind: Callable[..., F8] = np.mean) -> F8:
-    """Mean (or median) of the crops (B, Z, N, N) after their moves, each divided by its brightness."""
-    moved = [shift(crop, m[:3], order=3, mode="nearest") / m[3] for crop, m in zip(crops, moves, strict=True)]
-    return np.asarray(kind(moved, axis=0))
+def _centred(mean: F8, focus: float, dz_nm: float) -> tuple[F8, F8]:
+    """The average with its centre on the middle pixel, and where that was (2,) px off.
+
+    The centre is the Gaussian's of the slices within 50 nm of focus; where they are no Gaussian (double helix), it
+    is the centroid of the light of all slices.
+    """
+    at_focus, near = round(min(max(focus, 0), len(mean) - 1)), max(1, round(50 / dz_nm))
+    half = mean.shape[1] // 2
+    reach = min(7, half)
+    window = slice(half - reach, half + reach + 1)
+    in_focus = mean[max(0, at_focus - near) : at_focus + near + 1, window, window].mean(0)
+    off = _gaussian_centre(in_focus)
+    off = _centroid(mean) if off is None else off
+    return np.asarray(shift(mean, (0, -off[0], -off[1]), order=3, mode="nearest")), off
 
 
-def _core(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """The middle of the volume: rims suffer from neighbours and from the shift's edge handling."""
-    return (slice(shape[0] // 6, -(shape[0] // 6)), *(slice(n // 6, n - n // 6) for n in shape[1:]))
-
-
-def _move_onto(average: F8, crop: F8, start: F8) -> F8:
-    """Least-squares move (slices, rows, columns, brightness) of one bead onto the average; every 2nd slice."""
-    core = _core(average.shape)
-    crop = spline_filter(crop, order=3, mode="nearest")
-    grid = np.indices(average.shape)[(slice(None), *core)][:, ::2]
-    wanted = average[core][::2]
-
-    def residual(move: F8) -> F8:
-        at = grid - move[:3, None, None, None]
-        return np.asarray(
-            (map_coordinates(crop, at, order=3, mode="nearest", prefilter=False) / move[3] - wanted).ravel()
-        )
-
-    reach = np.array([len(average) / 4, MAX_MOVE_PX, MAX_MOVE_PX, np.inf])
-    bounds = (np.array([*-reach[:3], 1e-3]), reach)
-    inside = np.clip(start, bounds[0] + 1e-3, bounds[1] - 1e-3)
-    return np.asarray(least_squares(residual, inside, bounds=bounds, x_scale=(1, 0.1, 0.1, 0.1), max_nfev=15).x)
-
-
-def _centred(average: F8, settings: CalibrationSettings) -> F8:
-    """Move the average so that the Gaussian centre of its in-focus slices is the middle pixel."""
-    focus, half = round(_focus(settings, len(average))), settings.roi_px // 2
-    in_focus = average[max(0, focus - 5) : focus + 6].mean(0)
-    window = slice(half - 7, half + 8)
-    rows, columns = np.indices(in_focus.shape)
+def _gaussian_centre(image: F8) -> F8 | None:
+    """(row, column) over the middle; None where a Gaussian leaves more than a tenth of the variance."""
+    rows, columns = np.indices(image.shape) - len(image) // 2
 
     def gaussian(at: F8, height: float, y: float, x: float, sy: float, sx: float, floor: float) -> F8:
         bell = np.exp(-((at[0] - y) ** 2 / (2 * sy**2) + (at[1] - x) ** 2 / (2 * sx**2)))
         return np.asarray(height * bell + floor)
 
-    at = np.array([rows[window, window].ravel(), columns[window, window].ravel()])
-    guess = (in_focus.max(), half, half, 2.0, 2.0, 0.0)
-    found, _ = curve_fit(gaussian, at, in_focus[window, window].ravel(), p0=guess)
-    return np.asarray(shift(average, (0, half - found[1], half - found[2]), order=3, mode="nearest"))
+    at = np.array([rows.ravel(), columns.ravel()], np.float64)
+    guess = (image.max(), 0.0, 0.0, 2.0, 2.0, 0.0)
+    limits = ([0, -3, -3, 0.3, 0.3, -np.inf], [np.inf, 3, 3, 20, 20, np.inf])
+    found, _ = curve_fit(gaussian, at, image.ravel(), p0=guess, bounds=limits)
+    left = image.ravel() - gaussian(at, *found)
+    return np.asarray(found[1:3]) if left.var() < 0.1 * image.var() else None
 
 
-def _finish(average: F8, settings: CalibrationSettings) -> NDArray[np.float32]:
-    """Smooth along z, no light below zero, fade the ROI's outer 3 px to zero, one normalisation for all slices."""
-    smooth = gaussian_filter1d(average, settings.smooth_z_nm / settings.dz_nm, axis=0, mode="nearest")
+def _centroid(mean: F8) -> F8:
+    """(row, column) over the middle, of the light of all slices that is more than a fifth of the brightest pixel's."""
+    light = mean.mean(0)
+    weight = np.clip(light - 0.2 * light.max(), 0, None)
+    rows, columns = np.indices(light.shape) - len(light) // 2
+    return np.asarray([(weight * rows).sum(), (weight * columns).sum()]) / float(weight.sum())
+
+
+def _finish(mean: F8, focus: float, settings: CalibrationSettings) -> F4:
+    """Smooth along z, no light below zero, fade the rim (3 of 37 px) to zero, one normalisation for all slices."""
+    smooth = gaussian_filter1d(mean, settings.smooth_z_nm / settings.dz_nm, axis=0, mode="nearest")
     n = settings.roi_px
     to_rim = np.minimum(np.arange(n), np.arange(n)[::-1])
-    fade = np.sin(np.pi / 2 * np.clip((to_rim + 1) / 4, 0, 1)) ** 2
+    fade = np.sin(np.pi / 2 * np.clip((to_rim + 1) / (1 + max(1, n // 12)), 0, 1)) ** 2
     smooth = np.clip(smooth, 0, None) * np.minimum(fade[:, None], fade[None, :])
-    focus = round(_focus(settings, len(average)))
-    return np.asarray(smooth / smooth[focus - 1 : focus + 2].sum((1, 2)).mean(), np.float32)
+    middle = round(focus)
+    if not 1 <= middle <= len(mean) - 2:
+        raise CalibrationError(
+            f"the focus (slice {focus:g} of {len(mean)} that the beads share) is not inside the stack; "
+            "give --focus-slice, counted from 0"
+        )
+    return np.asarray(smooth / smooth[middle - 1 : middle + 2].sum((1, 2)).mean(), np.float32)

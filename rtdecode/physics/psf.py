@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from math import erf as math_erf
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from scipy.ndimage import spline_filter
+from scipy.ndimage import convolve1d, spline_filter
 
 from rtdecode.core.errors import CalibrationError
 from rtdecode.physics.spline import add_spots
@@ -21,6 +22,7 @@ from rtdecode.physics.spline import add_spots
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 PSF_FORMAT = "rtdecode-psf-1"
+GAUSSIAN_FORMAT = "rtdecode-psf-gaussian-1"
 
 
 class Psf(Protocol):
@@ -36,8 +38,21 @@ class Psf(Protocol):
         """z at which the model is valid; beyond it the nearest valid z is taken."""
         ...
 
+    @property
+    def px_nm(self) -> tuple[float, float]:
+        """Pixel size (x, y) that it was made for."""
+        ...
+
     def add_to(self, frames: F4, frame_number: NDArray[np.int64], x_px: F8, y_px: F8, z_nm: F8, photons: F8) -> None:
         """Add N emitters to `frames` (n, H, W) float32 in place; all other arguments are (N,)."""
+        ...
+
+    def summary(self) -> dict[str, object]:
+        """What a person wants to know of it without opening it; plain values for a bundle's card."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write as one safetensors file that `load_psf` reads."""
         ...
 
     def with_derivatives(
@@ -96,6 +111,23 @@ class SplinePsf:
             add_spots(frames, number, y, x, self._slices(z), ones, self.coefficients, *order)
         return out[0], -out[1], -out[2], out[3] / np.float32(self.dz_nm)
 
+    @property
+    def z_of_slices_nm(self) -> F8:
+        """(Z,) z of each slice."""
+        return np.asarray((np.arange(len(self.coefficients)) - self.z0_index) * self.dz_nm)
+
+    def samples(self) -> F4:
+        """(Z, Y, X) values at whole pixels and slices, from which `from_samples` makes the same spline again."""
+        values = self.coefficients.astype(np.float64)
+        for axis in range(3):
+            values = convolve1d(values, np.array([1.0, 4.0, 1.0]) / 6.0, axis=axis, mode="mirror")
+        return np.asarray(values, np.float32)
+
+    def summary(self) -> dict[str, object]:
+        """See Psf.summary."""
+        known = {"roi_px": self.roi_px, "z_range_nm": list(self.z_range_nm), "dz_nm": self.dz_nm}
+        return {"kind": "cubic spline", **known}
+
     def save(self, path: Path) -> None:
         """Write as one safetensors file with its metadata."""
         about = {"format": PSF_FORMAT, "dz_nm": self.dz_nm, "z0_index": self.z0_index, "px_nm": list(self.px_nm)}
@@ -104,23 +136,19 @@ class SplinePsf:
 
     @classmethod
     def load(cls, path: Path) -> SplinePsf:
-        """Read a file written by `save`; raises CalibrationError for anything else."""
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {}).get("psf", "{}"))
-                if about.get("format") != PSF_FORMAT:
-                    raise CalibrationError(f"{path}: not a PSF file (found format {about.get('format')!r})")
-                x, y = about["px_nm"]
-                return cls(file.get_tensor("coefficients"), about["dz_nm"], about["z0_index"], (x, y))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise CalibrationError(f"{path}: cannot be read as a PSF file: {error}") from error
+        """Read a file written by `save`; raises CalibrationError for anything else, also another kind of PSF."""
+        psf = load_psf(path)
+        if not isinstance(psf, cls):
+            raise CalibrationError(f"{path}: a Gaussian PSF, where a cubic spline is needed; calibrate from beads")
+        return psf
 
 
 @dataclass(frozen=True, slots=True)
 class GaussianPsf:
     """Pixel-integrated Gaussian, round or astigmatic: psf_sigma(z) = s0 sqrt(1 + ((z -+ c) / d)²).
 
-    decode-method §4.3 (Smith et al. 2010): x is narrowest at z = -gamma, y at +gamma; depth inf gives a 2D PSF.
+    decode-method §4.3 (Smith et al. 2010): x is narrowest at z = -gamma, y at +gamma, z counted from where the spot
+    is round (`round_at_nm`); a negative gamma swaps x and y; depth inf gives a 2D PSF.
     """
 
     psf_sigma_px: float = 1.3
@@ -128,6 +156,8 @@ class GaussianPsf:
     depth_nm: float = 280.0
     z_limits_nm: tuple[float, float] = (-750.0, 750.0)
     roi_px: int = 37
+    round_at_nm: float = 0.0
+    px_nm: tuple[float, float] = (100.0, 100.0)
 
     @property
     def z_range_nm(self) -> tuple[float, float]:
@@ -136,7 +166,7 @@ class GaussianPsf:
 
     def psf_sigmas_px(self, z_nm: F8) -> tuple[F8, F8]:
         """Widths along x and y at z (N,)."""
-        z = np.clip(z_nm, *self.z_limits_nm)
+        z = np.clip(z_nm, *self.z_limits_nm) - self.round_at_nm
         wide = [self.psf_sigma_px * np.sqrt(1 + ((z + sign * self.gamma_nm) / self.depth_nm) ** 2) for sign in (1, -1)]
         return wide[0], wide[1]
 
@@ -161,6 +191,49 @@ class GaussianPsf:
         dx, dy = (at(h, 0, 0) - at(-h, 0, 0)) / (2 * h), (at(0, h, 0) - at(0, -h, 0)) / (2 * h)
         dz = (at(0, 0, 1) - at(0, 0, -1)) / 2
         return tuple(v.astype(np.float32) for v in (at(0, 0, 0), dx, dy, dz))  # type: ignore[return-value]
+
+    def summary(self) -> dict[str, object]:
+        """See Psf.summary; `depth_nm` is None for a 2D PSF."""
+        about = asdict(self) | {"depth_nm": self.depth_nm if np.isfinite(self.depth_nm) else None}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in about.items()}
+        return {"kind": "2D Gaussian" if about["depth_nm"] is None else "astigmatic Gaussian", **plain}
+
+    def save(self, path: Path) -> None:
+        """Write as one safetensors file with its metadata; it holds no tensor."""
+        path.write_bytes(save({}, {"psf": json.dumps({"format": GAUSSIAN_FORMAT, **self.summary()})}))
+
+
+def load_psf(path: Path) -> SplinePsf | GaussianPsf:
+    """The PSF of a file written by `save`, in its own class; raises CalibrationError for anything else."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get("psf", "{}"))
+            if about.get("format") == GAUSSIAN_FORMAT:
+                return _gaussian(about)
+            if about.get("format") == PSF_FORMAT:
+                x, y = about["px_nm"]
+                return SplinePsf(file.get_tensor("coefficients"), about["dz_nm"], about["z0_index"], (x, y))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise CalibrationError(f"{path}: cannot be read as a PSF file: {error}") from error
+    raise CalibrationError(f"{path}: not a PSF file (found format {about.get('format')!r})")
+
+
+def spline_of(psf: Psf, dz_nm: float = 10.0) -> SplinePsf:
+    """The same PSF as a cubic spline with slices every `dz_nm` over its z range; a spline is given back as it is."""
+    if isinstance(psf, SplinePsf):
+        return psf
+    low, high = psf.z_range_nm
+    z, middle = np.arange(math.ceil(low / dz_nm), math.floor(high / dz_nm) + 1), float(psf.roi_px // 2)
+    at = np.full(len(z), middle)
+    samples = psf.with_derivatives(at, at, z * dz_nm, (psf.roi_px, psf.roi_px))[0]
+    return SplinePsf.from_samples(samples, dz_nm, float(-z[0]), psf.px_nm)
+
+
+def _gaussian(about: dict[str, Any]) -> GaussianPsf:
+    fields = {name: about[name] for name in GaussianPsf.__dataclass_fields__}
+    pairs = {name: (float(fields[name][0]), float(fields[name][1])) for name in ("z_limits_nm", "px_nm")}
+    depth_nm = np.inf if fields["depth_nm"] is None else float(fields["depth_nm"])
+    return GaussianPsf(**fields | pairs | {"depth_nm": depth_nm})
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -16,7 +16,8 @@ from rtdecode.core.ranges import Range
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.physics import structures
 from rtdecode.physics.camera import adu_from_photons
-from rtdecode.physics.psf import GaussianPsf, Psf, SplinePsf
+from rtdecode.physics.psf import GaussianPsf, Psf
+from rtdecode.physics.psf import load_psf as load_psf_file
 from rtdecode.physics.render import expected_frames
 
 CHALLENGE_CAMERA = Camera(
@@ -91,7 +92,7 @@ def load_psf(path: Path | None, camera: Camera = CHALLENGE_CAMERA) -> Psf:
     """
     if path is None:
         return GaussianPsf()
-    psf = SplinePsf.load(path)
+    psf = load_psf_file(path)
     if not np.allclose(psf.px_nm, camera.px_nm, rtol=1e-3):
         sizes = (f"{x:g} x {y:g} nm" for x, y in (psf.px_nm, camera.px_nm))
         raise SourceError(f"{path}: a PSF for pixels of {next(sizes)}; the camera's are {next(sizes)}. Use its own.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle, RecommendedFilter, TrainingRanges
 from rtdecode.fit.export import export_bundle
-from rtdecode.physics.psf import SplinePsf
+from rtdecode.physics.psf import load_psf
 from rtdecode.train.config import TrainingConfig
 from rtdecode.train.loop import averaged_network
 
@@ -35,7 +35,7 @@ def make_bundle(config: TrainingConfig, training: Path, folder: Path, overwrite:
         ranges=training_ranges(config),
         train_yaml=config_as_yaml(config),
         psf_path=config.psf,
-        psf_summary=psf_summary(SplinePsf.load(config.psf)),
+        psf_summary=load_psf(config.psf).summary(),
         detection=DETECTION,
         recommended_filter=RECOMMENDED,
         overwrite=overwrite,
@@ -56,11 +56,6 @@ def training_ranges(config: TrainingConfig) -> TrainingRanges:
         density_per_um2=(0.0, simulation.density_um2[1]),
         z_nm=simulation.z_nm,
     )
-
-
-def psf_summary(psf: SplinePsf) -> dict[str, object]:
-    """What a person wants to know of the PSF without opening it."""
-    return {"kind": "cubic spline", "roi_px": psf.roi_px, "z_range_nm": list(psf.z_range_nm), "dz_nm": psf.dz_nm}
 
 
 def config_as_yaml(config: TrainingConfig) -> str:

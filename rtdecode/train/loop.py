@@ -21,7 +21,7 @@ from rtdecode.core.errors import TrainingError
 from rtdecode.core.yaml_files import load_yaml
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.network import Network
-from rtdecode.physics.psf import Psf, SplinePsf
+from rtdecode.physics.psf import Psf, load_psf
 from rtdecode.physics.simulate import simulate_clips
 from rtdecode.train.config import TrainingConfig
 from rtdecode.train.loss import loss_terms, total_loss
@@ -60,7 +60,7 @@ def train(config: TrainingConfig, out: Path) -> State:
     """
     out.mkdir(parents=True, exist_ok=True)
     state = _resume(config, out) or _fresh(config)
-    psf = SplinePsf.load(config.psf)
+    psf = load_psf(config.psf)
     validation = batch_of(config, psf, HELD_OUT)
     started = time.monotonic()
     sums: dict[str, float] = {}

@@ -21,7 +21,7 @@ from rtdecode.fit.engines import build
 from rtdecode.fit.fitter import Fitter
 from rtdecode.physics.camera import adu_from_photons
 from rtdecode.physics.crlb import Bounds, crlb
-from rtdecode.physics.psf import Psf, SplinePsf
+from rtdecode.physics.psf import Psf, load_psf
 from rtdecode.physics.render import expected_frames
 from rtdecode.physics.simulate import PhotonConfig, SimulationConfig, simulate_clips
 from rtdecode.physics.structures import Field
@@ -77,7 +77,7 @@ def evaluate_bundle(
     Bounds are the camera's (EM gain's excess noise included). Raises BundleError, EngineError.
     """
     began = time.monotonic()
-    psf = SplinePsf.load(bundle.psf_path)
+    psf = load_psf(bundle.psf_path)
 
     def fit(frames: Frames) -> Localizations:
         return fit_frames(bundle, frames, engine)

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from rtdecode.core.errors import CalibrationError
 from rtdecode.core.localizations import EMITTER_DTYPE
-from rtdecode.physics.psf import GaussianPsf, Psf, SplinePsf
+from rtdecode.physics.psf import GaussianPsf, Psf, SplinePsf, load_psf, spline_of
 from rtdecode.physics.render import expected_frames
 
 ROI, SLICES, DZ = 21, 31, 50.0
@@ -109,3 +109,33 @@ def test_a_saved_psf_may_be_read_by_whoever_the_umask_lets(tmp_path: Path) -> No
     finally:
         os.umask(before)
     assert (tmp_path / "psf.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("psf", [GaussianPsf(1.1, -200.0, 300.0, (-400.0, 500.0), 21, 50.0, (110.0, 90.0)),
+                                 GaussianPsf(1.3, 0.0, np.inf)])  # fmt: skip
+def test_a_gaussian_comes_back_from_its_file(psf: GaussianPsf, tmp_path: Path) -> None:
+    psf.save(tmp_path / "psf.safetensors")
+    assert load_psf(tmp_path / "psf.safetensors") == psf
+    with pytest.raises(CalibrationError, match=r"psf\.safetensors: a Gaussian PSF"):
+        SplinePsf.load(tmp_path / "psf.safetensors")
+
+
+def test_a_file_says_itself_which_kind_it_is(spline: SplinePsf, tmp_path: Path) -> None:
+    spline.save(tmp_path / "psf.safetensors")
+    again = load_psf(tmp_path / "psf.safetensors")
+    assert isinstance(again, SplinePsf) and again.summary()["kind"] == "cubic spline"
+    np.testing.assert_allclose(again.samples(), astigmatic_samples(), atol=1e-8)
+
+
+def test_round_at_moves_the_gaussian_along_z() -> None:
+    psf, moved = GaussianPsf(), GaussianPsf(round_at_nm=120.0)
+    one, other = (p.with_derivatives([9], [9], [z], (19, 19))[0] for p, z in ((psf, 80.0), (moved, 200.0)))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_spline_of_a_gaussian_is_that_gaussian() -> None:
+    psf = GaussianPsf(roi_px=21)
+    spline = spline_of(psf, 25.0)
+    assert spline.z_range_nm == psf.z_range_nm
+    one, other = (p.with_derivatives([15.3], [14.8], [33.0], (30, 30))[0][0, 8:22, 8:22] for p in (psf, spline))
+    assert np.abs(one - other).max() < 0.005 * one.max()

@@ -15,6 +15,7 @@ from rtdecode.physics.simulate import SimulationConfig
 from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
 from rtdecode.train.finish import make_bundle
 from rtdecode.train.loop import HELD_OUT, averaged_network, batch_of, learning_rate, load_training, train
+from rtdecode.train.score import Plan, evaluate_bundle
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,14 @@ def test_a_training_may_start_from_a_bundle_of_the_same_network(config: Training
     other = further.model_copy(update={"network": NetworkConfig(features=12, stem="half", heads="shared")})
     with pytest.raises(TrainingError, match="start_from has the network"):
         train(other, tmp_path / "third")
+
+
+def test_a_2d_gaussian_trains_and_its_bundle_is_scored(config: TrainingConfig, tmp_path: Path) -> None:
+    psf = GaussianPsf(depth_nm=float("inf"), roi_px=15)
+    psf.save(tmp_path / "gaussian.safetensors")
+    short = config.model_copy(update={"psf": tmp_path / "gaussian.safetensors", "iterations": 3})
+    train(short, tmp_path / "run")
+    bundle = make_bundle(short, tmp_path / "run", tmp_path / "bundle")
+    assert bundle.card.psf["kind"] == "2D Gaussian"
+    scores = evaluate_bundle(bundle, plan=Plan(frames={1.0: 4}, isolated=4, empty=2))
+    assert scores["density_per_um2"]["1"]["n_frames"] == 4
