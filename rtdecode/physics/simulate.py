@@ -14,6 +14,7 @@ from rtdecode.core.camera import Camera
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.physics.camera import adu_from_photons
+from rtdecode.physics.jitter import PsfJitter, changed
 from rtdecode.physics.psf import Psf
 from rtdecode.physics.render import expected_frames
 
@@ -51,6 +52,7 @@ class SimulationConfig(StrictModel):
     background: tuple[NotNegative, NotNegative] = (90.0, 90.0)  # photons per pixel
     background_structure: Share = 0.0  # relative swing of a smooth random field on the background
     margin_px: NotNegative = 18.0  # emitters this far beyond the rim shed light into the frame
+    psf_jitter: PsfJitter | None = None  # each clip's PSF a little wrong; `{}` takes the usual bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,7 @@ def simulate_clips(
     light = np.concatenate(
         [_draw_clip(config, camera, n_frames, rng, first_frame=clip * n_frames) for clip in range(n_clips)]
     )
-    expected = expected_frames(psf, light, 0, n_clips * n_frames, config.shape_px, camera.px_nm)
-    expected = expected.reshape(n_clips, n_frames, *config.shape_px)
+    expected = _expected(psf, camera, config, light, (n_clips, n_frames), rng)
     background = np.stack([_draw_background(config, rng) for _ in range(n_clips)])  # (B, H, W)
     frames = adu_from_photons(camera, expected + background[:, None], rng)
     return Clips(frames, background, in_field(light, config.shape_px, camera.px_nm))
@@ -92,6 +93,27 @@ def simulate_clips(
 def simulate_movie(psf: Psf, camera: Camera, config: SimulationConfig, n_frames: int, seed: int) -> Clips:
     """One contiguous movie: a single clip of `n_frames`."""
     return simulate_clips(psf, camera, config, 1, n_frames, np.random.default_rng(seed))
+
+
+def _expected(
+    psf: Psf,
+    camera: Camera,
+    config: SimulationConfig,
+    light: Emitters,
+    clips_and_frames: tuple[int, int],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """(B, T, H, W) expected photons without background, each clip with its own PSF where `psf_jitter` asks for it."""
+    n_clips, n_frames = clips_and_frames
+    if config.psf_jitter is None:
+        frames = expected_frames(psf, light, 0, n_clips * n_frames, config.shape_px, camera.px_nm)
+        return frames.reshape(n_clips, n_frames, *config.shape_px)
+    psfs = [changed(psf, config.psf_jitter.draw(rng)) for _ in range(n_clips)]
+    clips = [
+        expected_frames(one, light, clip * n_frames, n_frames, config.shape_px, camera.px_nm)
+        for clip, one in enumerate(psfs)
+    ]
+    return np.stack(clips)
 
 
 def in_field(emitters: Emitters, shape_px: tuple[int, int], px_nm: tuple[float, float]) -> Emitters:
