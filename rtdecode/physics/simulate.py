@@ -8,11 +8,11 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import zoom
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters
 from rtdecode.core.yaml_files import StrictModel
+from rtdecode.physics.background import Blobs, Texture, draw_background
 from rtdecode.physics.camera import adu_from_photons
 from rtdecode.physics.jitter import PsfJitter, changed
 from rtdecode.physics.psf import Psf
@@ -51,6 +51,8 @@ class SimulationConfig(StrictModel):
     lifetime_frames: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (2.0, 2.0)
     background: tuple[NotNegative, NotNegative] = (90.0, 90.0)  # photons per pixel
     background_structure: Share = 0.0  # relative swing of a smooth random field on the background
+    background_texture: Texture | None = None  # a rougher field on top, of several scales
+    background_blobs: Blobs | None = None  # light far out of focus on top
     margin_px: NotNegative = 18.0  # emitters this far beyond the rim shed light into the frame
     psf_jitter: PsfJitter | None = None  # each clip's PSF a little wrong; `{}` takes the usual bounds
 
@@ -85,7 +87,7 @@ def simulate_clips(
         [_draw_clip(config, camera, n_frames, rng, first_frame=clip * n_frames) for clip in range(n_clips)]
     )
     expected = _expected(psf, camera, config, light, (n_clips, n_frames), rng)
-    background = np.stack([_draw_background(config, rng) for _ in range(n_clips)])  # (B, H, W)
+    background = np.stack([_background(config, camera, rng) for _ in range(n_clips)])  # (B, H, W)
     frames = adu_from_photons(camera, expected + background[:, None], rng)
     return Clips(frames, background, in_field(light, config.shape_px, camera.px_nm))
 
@@ -164,11 +166,15 @@ def exposures(position_nm: F8, photons: F8, on: F8, off: F8, n_frames: int, firs
     return out
 
 
-def _draw_background(config: SimulationConfig, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W) photons per pixel: one level, with a smooth random field of 4 x 4 knots on it where asked for."""
+def _background(config: SimulationConfig, camera: Camera, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(H, W) photons per pixel of one clip."""
     level = rng.uniform(*config.background)
-    if config.background_structure == 0:
-        return np.full(config.shape_px, level, np.float32)
-    knots = rng.uniform(-1, 1, (4, 4)) * rng.uniform(0, config.background_structure)
-    field = zoom(knots, (config.shape_px[0] / 4, config.shape_px[1] / 4), order=1, grid_mode=True, mode="nearest")
-    return np.asarray(level * (1 + field), np.float32)
+    return draw_background(
+        level,
+        config.shape_px,
+        camera.px_nm,
+        rng,
+        structure=config.background_structure,
+        texture=config.background_texture,
+        blobs=config.background_blobs,
+    )
