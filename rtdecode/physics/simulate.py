@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from rtdecode.core.camera import Camera
+from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters
 from rtdecode.core.yaml_files import StrictModel
 from rtdecode.physics.background import Blobs, Texture, draw_background
-from rtdecode.physics.camera import adu_from_photons
+from rtdecode.physics.camera import CameraVariation, adu_from_photons
 from rtdecode.physics.jitter import PsfJitter, changed
 from rtdecode.physics.psf import Psf
 from rtdecode.physics.render import expected_frames
@@ -55,6 +56,7 @@ class SimulationConfig(StrictModel):
     background_blobs: Blobs | None = None  # light far out of focus on top
     margin_px: NotNegative = 18.0  # emitters this far beyond the rim shed light into the frame
     psf_jitter: PsfJitter | None = None  # each clip's PSF a little wrong; `{}` takes the usual bounds
+    camera_variation: CameraVariation | None = None  # pixels differ, as those of an sCMOS; each clip has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Clips:
     frames_adu: NDArray[np.uint16]  # (B, T, H, W)
     background: NDArray[np.float32]  # (B, H, W) photons per pixel, the same in all frames of a clip
     emitters: Emitters  # inside the frame; frame_index counts b * T + t
+    maps: CameraMaps | None = None  # (B, 1, H, W) each, for `Camera.photons`; None: there are none, or none is known
 
     @property
     def n_frames(self) -> int:
@@ -82,14 +85,17 @@ def expected_molecules(per_frame: float, lifetime_frames: float, n_frames: int) 
 def simulate_clips(
     psf: Psf, camera: Camera, config: SimulationConfig, n_clips: int, n_frames: int, rng: np.random.Generator
 ) -> Clips:
-    """`n_clips` independent clips, each with its own density, lifetime and background."""
+    """`n_clips` independent clips, each with its own density, lifetime, background, PSF and sensor."""
     light = np.concatenate(
         [_draw_clip(config, camera, n_frames, rng, first_frame=clip * n_frames) for clip in range(n_clips)]
     )
     expected = _expected(psf, camera, config, light, (n_clips, n_frames), rng)
     background = np.stack([_background(config, camera, rng) for _ in range(n_clips)])  # (B, H, W)
-    frames = adu_from_photons(camera, expected + background[:, None], rng)
-    return Clips(frames, background, in_field(light, config.shape_px, camera.px_nm))
+    variation = config.camera_variation
+    maps = None if variation is None else variation.draw(camera, (n_clips, 1, *config.shape_px), rng)
+    frames = adu_from_photons(camera, expected + background[:, None], rng, maps)
+    known = maps if variation is not None and variation.corrected else None
+    return Clips(frames, background, in_field(light, config.shape_px, camera.px_nm), known)
 
 
 def simulate_movie(psf: Psf, camera: Camera, config: SimulationConfig, n_frames: int, seed: int) -> Clips:

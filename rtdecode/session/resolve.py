@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rtdecode.core import plugins
 from rtdecode.core.camera import Camera
+from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.core.config import RunConfig
 from rtdecode.core.errors import CameraMismatch, RtdecodeError
 from rtdecode.core.yaml_files import key_lines
@@ -32,7 +33,9 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     camera = config.camera or recorded or bundle.camera
     with _told_where(origin, "camera"), _told_of(camera_from):
         check_camera(bundle.camera, camera, config.allow_camera_mismatch)
-    here = Path.cwd()
+        camera = camera.with_maps_in(here := Path.cwd())
+        if camera.maps is not None:
+            CameraMaps.load(camera.maps)
     for number, policy in enumerate(config.policies):
         with _told_where(origin, "policies", number, "use"):
             plugins.check_place(policy.use, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.yaml_files import StrictModel
@@ -57,3 +57,11 @@ class TrainingConfig(StrictModel):
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
     checkpoint_every: Count = 500
+
+    @field_validator("camera")
+    @classmethod
+    def _has_no_maps(cls, camera: Camera) -> Camera:
+        """A bundle is for every camera of its kind; the maps are those of one."""
+        if camera.maps is not None:
+            raise ValueError("a training takes no maps (they belong to a run); see simulation.camera_variation")
+        return camera

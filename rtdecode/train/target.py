@@ -32,8 +32,11 @@ class Batch:
 
 
 def make_batch(clips: Clips, camera: Camera, scaling: Scaling, min_photons: float) -> Batch:
-    """Scale frames, list the emitters of inner frames with at least `min_photons` in that frame."""
-    frames = (camera.photons(clips.frames_adu) - scaling.input_offset) / scaling.input_scale
+    """Scale frames, corrected by their maps where they have some; list the emitters of inner frames.
+
+    Emitters below `min_photons` in that frame are left out.
+    """
+    frames = (camera.photons(clips.frames_adu, clips.maps) - scaling.input_offset) / scaling.input_scale
     n_clips, n_frames = clips.frames_adu.shape[:2]
     clip, t = np.divmod(clips.emitters["frame_index"], n_frames)
     kept = (t >= 1) & (t <= n_frames - 2) & (clips.emitters["photons"] >= min_photons)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rtdecode.core.camera import Camera
+from rtdecode.physics.camera import CameraVariation
 from rtdecode.physics.psf import GaussianPsf
 from rtdecode.physics.simulate import (
     PhotonConfig,
@@ -114,3 +115,15 @@ def test_log_uniform_photons_stay_in_range() -> None:
     assert 500 <= photons.min() < 600
     assert 20000 < photons.max() <= 25000
     assert np.median(photons) == pytest.approx(np.sqrt(500 * 25000), rel=0.1)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_each_clip_has_its_own_sensor(corrected: bool) -> None:
+    camera = Camera(px_nm=(100, 100), baseline_adu=100, e_per_adu=0.5, read_noise_e=1.5)
+    variation = CameraVariation(baseline_sd_adu=20, corrected=corrected)
+    config = SimulationConfig(empty_share=1.0, background=(50, 50), shape_px=(16, 16), camera_variation=variation)
+    clips = simulate_clips(PSF, camera, config, 3, 50, np.random.default_rng(1))
+    assert (clips.maps is not None) == corrected
+    means = camera.photons(clips.frames_adu, clips.maps).mean(1)  # (B, H, W)
+    assert (means.std() < 2) == corrected  # else 20 ADU are 10 photons
+    assert np.corrcoef(clips.frames_adu.mean(1).reshape(3, -1))[0, 1] < 0.3
