@@ -31,10 +31,11 @@ class OptimiserConfig(StrictModel):
 
 
 class BatchConfig(StrictModel):
-    """One step: `clips` of `frames` consecutive frames; the inner ones are supervised."""
+    """One step: `shares` times `clips` of `frames` consecutive frames; the inner ones are supervised."""
 
     clips: Count = 8
     frames: Annotated[int, Field(ge=3)] = 5
+    shares: Count | None = None  # dealt to the processes of torchrun; None: one for each
 
 
 class TrainingConfig(StrictModel):
@@ -56,7 +57,10 @@ class TrainingConfig(StrictModel):
     min_photons: Annotated[float, Field(ge=0)] = 100.0  # dimmer emitters are rendered but not asked for
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
+    compile: bool = False  # torch.compile: a minute at the start, fewer kernels on a GPU
+    simulation_threads: Count = 1  # that simulate ahead; a GPU wants several
     checkpoint_every: Count = 500
+    report_every: Count = 100  # iterations to a row of curve.csv
 
     @field_validator("camera")
     @classmethod

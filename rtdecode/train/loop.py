@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rtdecode.core.errors import TrainingError
@@ -25,10 +25,10 @@ from rtdecode.physics.psf import Psf, SplinePsf
 from rtdecode.physics.simulate import simulate_clips
 from rtdecode.train.config import TrainingConfig
 from rtdecode.train.loss import loss_terms, total_loss
+from rtdecode.train.ranks import ALONE, Ranks
 from rtdecode.train.target import Batch, Targets, make_batch
 
 CHECKPOINT = "checkpoint.pt"
-REPORT_EVERY = 100
 PREFETCH = 2
 HELD_OUT = 10**9  # iteration numbers from here on seed validation clips, which no training reaches
 
@@ -41,6 +41,8 @@ class State:
     average: AveragedModel
     optimiser: torch.optim.AdamW
     iteration: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last report
+    seconds: float = 0.0  # trained before this start
 
 
 def load_training(path: Path) -> TrainingConfig:
@@ -52,29 +54,41 @@ def load_training(path: Path) -> TrainingConfig:
     return config.model_copy(update=absolute)
 
 
-def train(config: TrainingConfig, out: Path) -> State:
+def train(config: TrainingConfig, out: Path, ranks: Ranks = ALONE) -> State:
     """Train to the end, resuming from `out` where a checkpoint of the same training stands.
 
     Writes `checkpoint.pt` and `curve.csv` (iteration, learning rate, loss terms, seconds). Clips are seeded
-    by (seed, iteration), so a resumed training sees what an uninterrupted one would have seen.
+    by (seed, iteration, share), so a resumed training sees what an uninterrupted one would have seen, and ends with
+    the same bytes on the same CPU with the same number of threads.
     """
+    config = ranks.resolved(config)
     out.mkdir(parents=True, exist_ok=True)
     state = _resume(config, out) or _fresh(config)
+    if ranks.is_first:
+        cut_curve(out, state.iteration)
     psf = SplinePsf.load(config.psf)
-    validation = batch_of(config, psf, HELD_OUT)
-    started = time.monotonic()
-    sums: dict[str, float] = {}
-    for batch in _batches(config, psf, state.iteration):
-        for name, value in _step(config, state, batch).items():
-            sums[name] = sums.get(name, 0.0) + value / REPORT_EVERY
-        if state.iteration % REPORT_EVERY == 0:
-            sums["seconds"] = time.monotonic() - started
-            sums["validation"] = validate(config, state, validation)
-            _report(out, config, state, sums)
-            sums = {}
-        if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
-            _save(state, out)
+    validation = batch_of(config, psf, HELD_OUT, range(1))
+    network = _called(config, state, ranks)
+    started = time.monotonic() - state.seconds
+    for batch in _batches(config, psf, state.iteration, ranks):
+        for name, value in _step(config, state, network, batch).items():
+            state.sums[name] = state.sums.get(name, 0.0) + value / config.report_every
+        state.seconds = time.monotonic() - started
+        if state.iteration % config.report_every == 0:
+            means, state.sums = ranks.mean(state.sums, config.device), {}
+            if ranks.is_first:
+                means |= {"seconds": state.seconds, "validation": validate(config, state, validation)}
+                _report(out, config, state, means)
+        is_last = state.iteration == config.iterations
+        if ranks.is_first and (state.iteration % config.checkpoint_every == 0 or is_last):
+            _save(config, state, out)
     return state
+
+
+def _called(config: TrainingConfig, state: State, ranks: Ranks) -> nn.Module:
+    """What a step calls: the network, its gradients shared between processes, compiled where asked for."""
+    network = ranks.wrapped(state.network)
+    return torch.compile(network) if config.compile else network  # type: ignore[return-value]
 
 
 def averaged_network(config: TrainingConfig, out: Path) -> tuple[Network, int]:
@@ -87,9 +101,14 @@ def averaged_network(config: TrainingConfig, out: Path) -> tuple[Network, int]:
     return network.eval(), state.iteration
 
 
-def batch_of(config: TrainingConfig, psf: Psf, iteration: int) -> Batch:
-    """The batch of one iteration: the same for the same seed and number, whoever asks."""
-    rng = np.random.default_rng([config.seed, iteration])
+def batch_of(config: TrainingConfig, psf: Psf, iteration: int, shares: Iterable[int] | None = None) -> Batch:
+    """The clips of one iteration, or of some of its shares: the same for the same seed and numbers, whoever asks."""
+    chosen = range(config.batch.shares or 1) if shares is None else shares
+    return Batch.joined([_share_of(config, psf, iteration, share) for share in chosen])
+
+
+def _share_of(config: TrainingConfig, psf: Psf, iteration: int, share: int) -> Batch:
+    rng = np.random.default_rng([config.seed, iteration, *([share] if share else [])])
     clips = simulate_clips(psf, config.camera, config.simulation, config.batch.clips, config.batch.frames, rng)
     return make_batch(clips, config.camera, config.scaling, config.min_photons)
 
@@ -111,32 +130,37 @@ def validate(config: TrainingConfig, state: State, batch: Batch) -> float:
         return float(total_loss(loss_terms(raw, targets, config.loss), targets, config.loss))
 
 
-def _batches(config: TrainingConfig, psf: Psf, first: int) -> Iterator[Batch]:
-    """Batches in order, simulated ahead by one thread (the kernels release the GIL)."""
-    with ThreadPoolExecutor(1) as pool:
+def _batches(config: TrainingConfig, psf: Psf, first: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
+    """Batches in order, simulated ahead by threads (the kernels release the GIL)."""
+    shares, on_gpu = ranks.shares(config), config.device.startswith("cuda")
+
+    def simulated(iteration: int) -> Batch:
+        batch = batch_of(config, psf, iteration, shares)
+        return batch.pinned() if on_gpu else batch
+
+    with ThreadPoolExecutor(config.simulation_threads) as pool:
         ahead: list[Future[Batch]] = []
         for iteration in range(first, config.iterations):
-            while len(ahead) <= PREFETCH and iteration + len(ahead) < config.iterations:
-                ahead.append(pool.submit(batch_of, config, psf, iteration + len(ahead)))
+            while len(ahead) <= PREFETCH * config.simulation_threads and iteration + len(ahead) < config.iterations:
+                ahead.append(pool.submit(simulated, iteration + len(ahead)))
             yield ahead.pop(0).result()
 
 
-def _forward(config: TrainingConfig, network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Targets]:
+def _forward(config: TrainingConfig, network: nn.Module, batch: Batch) -> tuple[Tensor, Targets]:
     """Raw maps (S, 10, H, W) and targets of a batch, on the training's device."""
     device = torch.device(config.device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    with autocast:
-        raw = network(batch.frames.to(device)).flatten(0, 1)
-    moved = Targets(*(getattr(batch.targets, name).to(device) for name in Targets.__slots__))
-    return raw, moved
+    moved = batch.on(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        raw = network(moved.frames).flatten(0, 1)
+    return raw, moved.targets
 
 
-def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float]:
-    """One optimiser step; returns the terms' means for the curve."""
+def _step(config: TrainingConfig, state: State, network: nn.Module, batch: Batch) -> dict[str, float]:
+    """One optimiser step through `network` (see `_called`); returns the terms' means for the curve."""
     state.network.train()
     for group in state.optimiser.param_groups:
         group["lr"], group["betas"] = learning_rate(config, state.iteration), config.optimiser.betas
-    raw, targets = _forward(config, state.network, batch)
+    raw, targets = _forward(config, network, batch)
     terms = loss_terms(raw, targets, config.loss)
     loss = total_loss(terms, targets, config.loss)
     if not torch.isfinite(loss):
@@ -182,13 +206,16 @@ def _load_weights(network: Network, folder: Path) -> None:
     network.load_state_dict(load_file(bundle.weights_path))
 
 
-def _save(state: State, out: Path) -> None:
+def _save(config: TrainingConfig, state: State, out: Path) -> None:
     """Write the checkpoint beside the old one and swap, so that a kill leaves one whole."""
     held = {
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
         "optimiser": state.optimiser.state_dict(),
         "iteration": state.iteration,
+        "sums": state.sums,
+        "seconds": state.seconds,
+        "shares": config.batch.shares,
     }
     torch.save(held, out / (CHECKPOINT + ".new"))
     (out / (CHECKPOINT + ".new")).replace(out / CHECKPOINT)
@@ -204,12 +231,28 @@ def _resume(config: TrainingConfig, out: Path) -> State | None:
         state.network.load_state_dict(held["network"])
         state.average.load_state_dict(held["average"])
         state.optimiser.load_state_dict(held["optimiser"])
-        state.iteration = int(held["iteration"])
+        state.iteration, state.seconds = int(held["iteration"]), float(held.get("seconds", 0.0))
+        state.sums = dict(held.get("sums", {}))
     except (RuntimeError, KeyError, ValueError, EOFError, OSError, UnpicklingError) as error:
         raise TrainingError(
             f"{path}: not a checkpoint of this training ({error}); move it away or choose another --out"
         ) from error
+    if config.batch.shares not in (None, held.get("shares", 1)):
+        raise TrainingError(
+            f"{path}: trained with batch.shares {held.get('shares', 1)}, now there are {config.batch.shares}; "
+            "start as many processes as before, or state `batch.shares`"
+        )
     return state
+
+
+def cut_curve(out: Path, iteration: int) -> None:
+    """Leave out the rows of `curve.csv` after `iteration`: a training that resumes makes them again."""
+    path = out / "curve.csv"
+    if not path.exists():
+        return
+    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) <= iteration]
+    path.write_text("".join([header, *kept]), encoding="utf-8")
 
 
 def _report(out: Path, config: TrainingConfig, state: State, sums: dict[str, float]) -> None:
