@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rtdecode.core.errors import TrainingError
@@ -22,15 +19,16 @@ from rtdecode.core.yaml_files import load_yaml
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.network import Network
 from rtdecode.physics.psf import Psf, SplinePsf
-from rtdecode.physics.simulate import simulate_clips
+from rtdecode.train.batches import HELD_OUT, batch_of, batches, forward
 from rtdecode.train.config import TrainingConfig
+from rtdecode.train.look import look
 from rtdecode.train.loss import loss_terms, total_loss
+from rtdecode.train.page import draw_page
 from rtdecode.train.ranks import ALONE, Ranks
-from rtdecode.train.target import Batch, Targets, make_batch
+from rtdecode.train.target import Batch
+from rtdecode.train.telling import Telling
 
-CHECKPOINT = "checkpoint.pt"
-PREFETCH = 2
-HELD_OUT = 10**9  # iteration numbers from here on seed validation clips, which no training reaches
+CHECKPOINT, CURVE = "checkpoint.pt", "curve.csv"
 
 
 @dataclass
@@ -57,9 +55,9 @@ def load_training(path: Path) -> TrainingConfig:
 def train(config: TrainingConfig, out: Path, ranks: Ranks = ALONE) -> State:
     """Train to the end, resuming from `out` where a checkpoint of the same training stands.
 
-    Writes `checkpoint.pt` and `curve.csv` (iteration, learning rate, loss terms, seconds). Clips are seeded
-    by (seed, iteration, share), so a resumed training sees what an uninterrupted one would have seen, and ends with
-    the same bytes on the same CPU with the same number of threads.
+    Writes `checkpoint.pt`, `curve.csv` (iteration, learning rate, loss terms, seconds) and `progress.png`. Clips are
+    seeded by (seed, iteration, share), so a resumed training sees what an uninterrupted one would have seen, and
+    ends with the same bytes on the same CPU with the same number of threads.
     """
     config = ranks.resolved(config)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,19 +68,30 @@ def train(config: TrainingConfig, out: Path, ranks: Ranks = ALONE) -> State:
     validation = batch_of(config, psf, HELD_OUT, range(1))
     network = _called(config, state, ranks)
     started = time.monotonic() - state.seconds
-    for batch in _batches(config, psf, state.iteration, ranks):
-        for name, value in _step(config, state, network, batch).items():
-            state.sums[name] = state.sums.get(name, 0.0) + value / config.report_every
-        state.seconds = time.monotonic() - started
-        if state.iteration % config.report_every == 0:
-            means, state.sums = ranks.mean(state.sums, config.device), {}
+    with Telling(config.name, state.iteration, config.iterations, ranks.is_first) as telling:
+        for batch in batches(config, psf, state.iteration, ranks):
+            for name, value in _step(config, state, network, batch).items():
+                state.sums[name] = state.sums.get(name, 0.0) + value / config.report_every
+            state.seconds = time.monotonic() - started
+            telling.step(state.iteration)
+            if state.iteration % config.report_every == 0:
+                means, state.sums = ranks.mean(state.sums, config.device), {}
+                if ranks.is_first:
+                    means |= {"seconds": state.seconds, "validation": validate(config, state, validation)}
+                    telling.report(_report(out, config, state, means))
             if ranks.is_first:
-                means |= {"seconds": state.seconds, "validation": validate(config, state, validation)}
-                _report(out, config, state, means)
-        is_last = state.iteration == config.iterations
-        if ranks.is_first and (state.iteration % config.checkpoint_every == 0 or is_last):
-            _save(config, state, out)
+                _keep(config, state, out, psf)
     return state
+
+
+def _keep(config: TrainingConfig, state: State, out: Path, psf: Psf) -> None:
+    """Checkpoint and progress page, when they are due."""
+    is_last = state.iteration == config.iterations
+    if state.iteration % config.checkpoint_every == 0 or is_last:
+        _save(config, state, out)
+    every = config.report_every * config.page_every
+    if every and (state.iteration % every == 0 or is_last) and (out / CURVE).exists():
+        draw_page(config, out, state.iteration, state.seconds, look(config, state.average, psf))
 
 
 def _called(config: TrainingConfig, state: State, ranks: Ranks) -> nn.Module:
@@ -101,18 +110,6 @@ def averaged_network(config: TrainingConfig, out: Path) -> tuple[Network, int]:
     return network.eval(), state.iteration
 
 
-def batch_of(config: TrainingConfig, psf: Psf, iteration: int, shares: Iterable[int] | None = None) -> Batch:
-    """The clips of one iteration, or of some of its shares: the same for the same seed and numbers, whoever asks."""
-    chosen = range(config.batch.shares or 1) if shares is None else shares
-    return Batch.joined([_share_of(config, psf, iteration, share) for share in chosen])
-
-
-def _share_of(config: TrainingConfig, psf: Psf, iteration: int, share: int) -> Batch:
-    rng = np.random.default_rng([config.seed, iteration, *([share] if share else [])])
-    clips = simulate_clips(psf, config.camera, config.simulation, config.batch.clips, config.batch.frames, rng)
-    return make_batch(clips, config.camera, config.scaling, config.min_photons)
-
-
 def learning_rate(config: TrainingConfig, iteration: int) -> float:
     """Linear warm-up, then a cosine to zero at the last iteration; most of the gain comes while it falls."""
     warmup = config.optimiser.warmup_iterations
@@ -126,33 +123,8 @@ def validate(config: TrainingConfig, state: State, batch: Batch) -> float:
     """Total loss of the averaged weights on clips that training never sees."""
     state.average.eval()
     with torch.no_grad():
-        raw, targets = _forward(config, state.average, batch)
+        raw, targets = forward(config, state.average, batch)
         return float(total_loss(loss_terms(raw, targets, config.loss), targets, config.loss))
-
-
-def _batches(config: TrainingConfig, psf: Psf, first: int, ranks: Ranks = ALONE) -> Iterator[Batch]:
-    """Batches in order, simulated ahead by threads (the kernels release the GIL)."""
-    shares, on_gpu = ranks.shares(config), config.device.startswith("cuda")
-
-    def simulated(iteration: int) -> Batch:
-        batch = batch_of(config, psf, iteration, shares)
-        return batch.pinned() if on_gpu else batch
-
-    with ThreadPoolExecutor(config.simulation_threads) as pool:
-        ahead: list[Future[Batch]] = []
-        for iteration in range(first, config.iterations):
-            while len(ahead) <= PREFETCH * config.simulation_threads and iteration + len(ahead) < config.iterations:
-                ahead.append(pool.submit(simulated, iteration + len(ahead)))
-            yield ahead.pop(0).result()
-
-
-def _forward(config: TrainingConfig, network: nn.Module, batch: Batch) -> tuple[Tensor, Targets]:
-    """Raw maps (S, 10, H, W) and targets of a batch, on the training's device."""
-    device = torch.device(config.device)
-    moved = batch.on(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        raw = network(moved.frames).flatten(0, 1)
-    return raw, moved.targets
 
 
 def _step(config: TrainingConfig, state: State, network: nn.Module, batch: Batch) -> dict[str, float]:
@@ -160,7 +132,7 @@ def _step(config: TrainingConfig, state: State, network: nn.Module, batch: Batch
     state.network.train()
     for group in state.optimiser.param_groups:
         group["lr"], group["betas"] = learning_rate(config, state.iteration), config.optimiser.betas
-    raw, targets = _forward(config, network, batch)
+    raw, targets = forward(config, network, batch)
     terms = loss_terms(raw, targets, config.loss)
     loss = total_loss(terms, targets, config.loss)
     if not torch.isfinite(loss):
@@ -247,7 +219,7 @@ def _resume(config: TrainingConfig, out: Path) -> State | None:
 
 def cut_curve(out: Path, iteration: int) -> None:
     """Leave out the rows of `curve.csv` after `iteration`: a training that resumes makes them again."""
-    path = out / "curve.csv"
+    path = out / CURVE
     if not path.exists():
         return
     header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -255,14 +227,14 @@ def cut_curve(out: Path, iteration: int) -> None:
     path.write_text("".join([header, *kept]), encoding="utf-8")
 
 
-def _report(out: Path, config: TrainingConfig, state: State, sums: dict[str, float]) -> None:
-    """One line on the terminal, one row in curve.csv."""
+def _report(out: Path, config: TrainingConfig, state: State, sums: dict[str, float]) -> dict[str, float]:
+    """One row in curve.csv, which is returned."""
     row = {"iteration": state.iteration, "learning_rate": learning_rate(config, state.iteration), **sums}
-    path = out / "curve.csv"
+    path = out / CURVE
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(row))
         if is_new:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-    print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    return row

@@ -12,9 +12,10 @@ from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
 from rtdecode.physics.psf import GaussianPsf, SplinePsf
 from rtdecode.physics.simulate import SimulationConfig
+from rtdecode.train.batches import HELD_OUT, batch_of
 from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
 from rtdecode.train.finish import make_bundle
-from rtdecode.train.loop import HELD_OUT, averaged_network, batch_of, learning_rate, load_training, train
+from rtdecode.train.loop import averaged_network, learning_rate, load_training, train
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_a_resumed_training_ends_with_the_same_bytes(config: TrainingConfig, tmp
     reporting = config.model_copy(update={"report_every": 2})
     train(reporting, tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rtdecode.train.loop._batches", _cut_after(4))
+        patch.setattr("rtdecode.train.loop.batches", _cut_after(4))
         with pytest.raises(KeyboardInterrupt):
             train(reporting, tmp_path / "cut")
     assert averaged_network(config, tmp_path / "cut")[1] == 3
@@ -79,7 +80,7 @@ def curve(out: Path) -> list[list[str]]:
 def _cut_after(n: int) -> object:
     from rtdecode.train import loop
 
-    whole = loop._batches
+    whole = loop.batches
 
     def cut(*arguments: object) -> object:
         for number, batch in enumerate(whole(*arguments)):  # type: ignore[arg-type]

@@ -17,8 +17,9 @@ from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
 from rtdecode.physics.psf import GaussianPsf, SplinePsf
 from rtdecode.physics.simulate import SimulationConfig
+from rtdecode.train.batches import batch_of
 from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
-from rtdecode.train.loop import averaged_network, batch_of, load_training, train
+from rtdecode.train.loop import averaged_network, load_training, train
 from rtdecode.train.ranks import ALONE, Ranks, started_by_torchrun
 
 
