@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rtdecode.train.page import time_left
 
-_SHOWN = ("learning_rate", "loss", "validation")
+_SHOWN = ("loss", "validation")  # more does not fit beside the times in 80 columns
 
 
 class Telling:
@@ -19,7 +19,7 @@ class Telling:
         self._console = Console(highlight=False, quiet=not speaks)
         self._in_place = self._console.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[words]}"),
+            TextColumn("{task.description}"), BarColumn(14), MofNCompleteColumn(), TextColumn("{task.fields[words]}"),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
         )  # fmt: skip
         self._iterations = iterations
@@ -42,7 +42,7 @@ class Telling:
     def report(self, row: dict[str, float]) -> None:
         """A row of the curve."""
         if self._in_place:
-            words = "  ".join(f"{name.replace('_', ' ')} {row[name]:.4g}" for name in _SHOWN)
+            words = " ".join(f"{name} {row[name]:.3g}" for name in _SHOWN)
             self._progress.update(self._task, words=words)
             return
         left = time_left(int(row["iteration"]), self._iterations, row["seconds"])
