@@ -49,17 +49,24 @@ def train(
     """Train a model, or go on with a training that was interrupted; makes a bundle at the end. Needs torch.
 
     Example: [bold]rtdecode train configs/train-astigmatic-light.yaml --out train_runs/light[/bold]
+
+    On several GPUs (or CPUs): [bold]torchrun --nproc-per-node 2 -m rtdecode train CONFIG[/bold]
     """
     _need_torch()
     from rtdecode.train.finish import make_bundle
     from rtdecode.train.loop import load_training
     from rtdecode.train.loop import train as run_training
+    from rtdecode.train.ranks import started_by_torchrun
 
     training = load_training(config)
     place = out or Path("train_runs") / training.name
-    run_training(training, place)
-    made = make_bundle(training, place, bundle or place / "bundle", overwrite=True)
-    typer.echo(f"{made.folder}: now `rtdecode evaluate --model {made.folder} --write`")
+    with started_by_torchrun(training.device) as ranks:
+        run_training(training, place, ranks)
+        batch = ranks.resolved(training).batch
+    if ranks.is_first:
+        training = training.model_copy(update={"batch": batch})  # the bundle tells how many shares there were
+        made = make_bundle(training, place, bundle or place / "bundle", overwrite=True)
+        typer.echo(f"{made.folder}: now `rtdecode evaluate --model {made.folder} --write`")
 
 
 def read_stack(path: Path) -> Any:

@@ -215,7 +215,7 @@ def _camera(path: Path | None) -> Any:
     from rtdecode.core.camera import Camera
     from rtdecode.core.yaml_files import load_yaml
 
-    return None if path is None else load_yaml(path, Camera)
+    return None if path is None else load_yaml(path, Camera).with_maps_in(path.parent)
 
 
 def _pace(text: str) -> str | float:

@@ -74,13 +74,18 @@ def check_place(use: str, built_in: Mapping[str, str]) -> tuple[str, str]:
     return where, name
 
 
+def beside(origin: str | Path) -> Path:
+    """The folder that paths in the file `origin` count from; the working directory where `origin` is no file."""
+    return Path(origin).resolve().parent if Path(origin).is_file() else Path.cwd()
+
+
 def absolute(plugin: Plugin, origin: str | Path) -> Plugin:
     """The plugin with each `file.py:Class` made absolute, so that a run's record does not depend on a directory.
 
     Such a path counts from the folder of the file `origin` that names it, or from the working directory where
     `origin` is no file. Also of plugins among its fields, at any depth (a policy made of policies).
     """
-    folder = Path(origin).resolve().parent if Path(origin).is_file() else Path.cwd()
+    folder = beside(origin)
     fields = {key: _absolute_below(value, folder) for key, value in plugin.fields.items()}
     return Plugin(use=_absolute_use(plugin.use, folder), **fields)
 

@@ -56,11 +56,13 @@ class Fitter:
     ) -> None:
         """`camera` None: the bundle's own; `detection` None or None in it: the bundle's thresholds.
 
-        Starts the engine. Raises CameraMismatch, EngineError.
+        Maps of the run's camera are cut to `roi`. Starts the engine. Raises CameraMismatch, ConfigError, EngineError.
         """
         self._camera, self._graph_camera = camera or bundle.camera, bundle.camera
         check_camera(bundle.camera, self._camera, allow_camera_mismatch)
-        self._converts = any(name in CONVERSION for name in bundle.camera.differences(self._camera))
+        self._maps = self._camera.load_maps(roi)
+        differs = any(name in CONVERSION for name in bundle.camera.differences(self._camera))
+        self._converts = differs or self._maps is not None
         self._roi, self._thresholds = roi, _thresholds(bundle.detection, detection or DetectionConfig())
         self._windows = Windows(engine, bundle.network.stride, roi.height_px, roi.width_px)
         self._last_index: int | None = None
@@ -123,7 +125,7 @@ class Fitter:
         """(H, W) in ADU of the bundle's camera, which is inside the graph."""
         if not self._converts:
             return pixels_adu.astype(np.float32)
-        return adu_of(self._graph_camera, self._camera.photons(pixels_adu))
+        return adu_of(self._graph_camera, self._camera.photons(pixels_adu, self._maps))
 
     def _fitted(self, windows: list[Window]) -> list[FittedFrame]:
         return [self._fit(window) for window in windows]

@@ -8,13 +8,15 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.ndimage import zoom
 
 from rtdecode.core.camera import Camera
+from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters
 from rtdecode.core.ranges import NotNegativeRange, PositiveRange, Range
 from rtdecode.core.yaml_files import StrictModel
-from rtdecode.physics.camera import adu_from_photons
+from rtdecode.physics.background import Blobs, Texture, draw_background
+from rtdecode.physics.camera import CameraVariation, adu_from_photons
+from rtdecode.physics.jitter import PsfJitter, changed
 from rtdecode.physics.psf import Psf
 from rtdecode.physics.render import expected_frames
 
@@ -52,7 +54,11 @@ class SimulationConfig(StrictModel):
     lifetime_frames: PositiveRange = (2.0, 2.0)
     background: NotNegativeRange = (90.0, 90.0)  # photons per pixel
     background_structure: Share = 0.0  # relative swing of a smooth random field on the background
+    background_texture: Texture | None = None  # a rougher field on top, of several scales
+    background_blobs: Blobs | None = None  # light far out of focus on top
     margin_px: NotNegative = 18.0  # emitters this far beyond the rim shed light into the frame
+    psf_jitter: PsfJitter | None = None  # each clip's PSF a little wrong; `{}` takes the usual bounds
+    camera_variation: CameraVariation | None = None  # pixels differ, as those of an sCMOS; each clip has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Clips:
     frames_adu: NDArray[np.uint16]  # (B, T, H, W)
     background: NDArray[np.float32]  # (B, H, W) photons per pixel, the same in all frames of a clip
     emitters: Emitters  # inside the frame; frame_index counts b * T + t
+    maps: CameraMaps | None = None  # (B, 1, H, W) each, for `Camera.photons`; None: there are none, or none is known
 
     @property
     def n_frames(self) -> int:
@@ -80,20 +87,43 @@ def expected_molecules(per_frame: float, lifetime_frames: float, n_frames: int) 
 def simulate_clips(
     psf: Psf, camera: Camera, config: SimulationConfig, n_clips: int, n_frames: int, rng: np.random.Generator
 ) -> Clips:
-    """`n_clips` independent clips, each with its own density, lifetime and background."""
+    """`n_clips` independent clips, each with its own density, lifetime, background, PSF and sensor."""
     light = np.concatenate(
         [_draw_clip(config, camera, n_frames, rng, first_frame=clip * n_frames) for clip in range(n_clips)]
     )
-    expected = expected_frames(psf, light, 0, n_clips * n_frames, config.shape_px, camera.px_nm)
-    expected = expected.reshape(n_clips, n_frames, *config.shape_px)
-    background = np.stack([_draw_background(config, rng) for _ in range(n_clips)])  # (B, H, W)
-    frames = adu_from_photons(camera, expected + background[:, None], rng)
-    return Clips(frames, background, in_field(light, config.shape_px, camera.px_nm))
+    expected = _expected(psf, camera, config, light, (n_clips, n_frames), rng)
+    background = np.stack([_background(config, camera, rng) for _ in range(n_clips)])  # (B, H, W)
+    variation = config.camera_variation
+    maps = None if variation is None else variation.draw(camera, (n_clips, 1, *config.shape_px), rng)
+    frames = adu_from_photons(camera, expected + background[:, None], rng, maps)
+    known = maps if variation is not None and variation.corrected else None
+    return Clips(frames, background, in_field(light, config.shape_px, camera.px_nm), known)
 
 
 def simulate_movie(psf: Psf, camera: Camera, config: SimulationConfig, n_frames: int, seed: int) -> Clips:
     """One contiguous movie: a single clip of `n_frames`."""
     return simulate_clips(psf, camera, config, 1, n_frames, np.random.default_rng(seed))
+
+
+def _expected(
+    psf: Psf,
+    camera: Camera,
+    config: SimulationConfig,
+    light: Emitters,
+    clips_and_frames: tuple[int, int],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """(B, T, H, W) expected photons without background, each clip with its own PSF where `psf_jitter` asks for it."""
+    n_clips, n_frames = clips_and_frames
+    if config.psf_jitter is None:
+        frames = expected_frames(psf, light, 0, n_clips * n_frames, config.shape_px, camera.px_nm)
+        return frames.reshape(n_clips, n_frames, *config.shape_px)
+    psfs = [changed(psf, config.psf_jitter.draw(rng)) for _ in range(n_clips)]
+    clips = [
+        expected_frames(one, light, clip * n_frames, n_frames, config.shape_px, camera.px_nm)
+        for clip, one in enumerate(psfs)
+    ]
+    return np.stack(clips)
 
 
 def in_field(emitters: Emitters, shape_px: tuple[int, int], px_nm: tuple[float, float]) -> Emitters:
@@ -144,11 +174,15 @@ def exposures(position_nm: F8, photons: F8, on: F8, off: F8, n_frames: int, firs
     return out
 
 
-def _draw_background(config: SimulationConfig, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W) photons per pixel: one level, with a smooth random field of 4 x 4 knots on it where asked for."""
+def _background(config: SimulationConfig, camera: Camera, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(H, W) photons per pixel of one clip."""
     level = rng.uniform(*config.background)
-    if config.background_structure == 0:
-        return np.full(config.shape_px, level, np.float32)
-    knots = rng.uniform(-1, 1, (4, 4)) * rng.uniform(0, config.background_structure)
-    field = zoom(knots, (config.shape_px[0] / 4, config.shape_px[1] / 4), order=1, grid_mode=True, mode="nearest")
-    return np.asarray(level * (1 + field), np.float32)
+    return draw_background(
+        level,
+        config.shape_px,
+        camera.px_nm,
+        rng,
+        structure=config.background_structure,
+        texture=config.background_texture,
+        blobs=config.background_blobs,
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rtdecode.core import plugins
 from rtdecode.core.camera import Camera
+from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.core.config import RunConfig
 from rtdecode.core.errors import CameraMismatch, RtdecodeError
 from rtdecode.core.yaml_files import key_lines
@@ -35,6 +36,9 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     camera = config.camera or recorded or bundle.camera
     with _told_where(origin, "camera"), _told_of(camera_from):
         check_camera(bundle.camera, camera, config.allow_camera_mismatch)
+        camera = camera.with_maps_in(plugins.beside(origin))
+        if camera.maps is not None:
+            CameraMaps.load(camera.maps)
     source = plugins.absolute(config.source, origin)
     policies = tuple(plugins.absolute(policy, origin) for policy in config.policies)
     for number, policy in enumerate(policies):

@@ -36,6 +36,10 @@ class PixelConverter:
             )
         if units == "photons" and camera is None:
             raise unusable(path, "photons", "a camera to turn them into ADU", "Give --camera YAML.")
+        if units == "photons" and camera is not None and camera.maps is not None:
+            raise unusable(
+                path, "photons", "counts, which the camera's maps are for", "Leave `maps` out of the camera."
+            )
         self.from_photons = units == "photons"
         self.dtype = "uint16" if stored.kind in "ui" and not self.from_photons else "float32"
         self._check_range = self.dtype == "uint16" and stored not in (np.dtype("u1"), np.dtype("u2"))

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import SourceError
+from rtdecode.core.frames import Roi
 from rtdecode.core.localizations import Emitters
 from rtdecode.core.ranges import Range
 from rtdecode.core.yaml_files import StrictModel
@@ -52,6 +53,7 @@ class Specimen:
 
     def __init__(self, scene: SimulatedScene, n_frames: int, psf: Psf, camera: Camera) -> None:
         self.scene, self.n_frames, self._psf, self.camera = scene, n_frames, psf, camera
+        self._maps = camera.load_maps(Roi(0, 0, scene.width_px, scene.height_px))
         self._field = structures.Field.of_shape(*scene.shape, camera.px_nm)
         self._emitters = self._switched(self._molecules())  # sorted by frame_index
         self._starts = np.searchsorted(self._emitters["frame_index"], np.arange(n_frames + 1))  # (n_frames + 1,)
@@ -61,7 +63,7 @@ class Specimen:
         emitters = self._emitters[self._starts[index] : self._starts[index + 1]]
         expected = expected_frames(self._psf, emitters, index, 1, self.scene.shape, self.camera.px_nm)[0]
         rng = np.random.default_rng((self.scene.seed, index))
-        return adu_from_photons(self.camera, expected + np.float32(self.scene.background), rng)
+        return adu_from_photons(self.camera, expected + np.float32(self.scene.background), rng, self._maps)
 
     def truth(self, n_made: int) -> Emitters:
         """Emitters of the first `n_made` frames whose centre lies on a pixel; others only lend their light."""

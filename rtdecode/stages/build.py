@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,7 @@ from rtdecode.fit.bundle import PSF
 from rtdecode.sources import BUILT_IN
 from rtdecode.stages.acquire import AcquireStage
 from rtdecode.stages.decide import DecideStage, Wish
+from rtdecode.stages.notes import read_roi
 from rtdecode.stages.record import RecordStage
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.safe_stop import SafeStopStage
@@ -113,7 +115,8 @@ def build_localize(folder: RunFolder, record: RunRecord) -> WorkerStage:
     bundle = ModelBundle.load(record.model)
 
     def make_fitter(shape: tuple[int, int], dtype: str) -> Fitter:
-        engine, roi = engines.build(record.engine, bundle), Roi(0, 0, shape[1], shape[0])
+        engine, place = engines.build(record.engine, bundle), read_roi(folder) or Roi(0, 0, shape[1], shape[0])
+        roi = replace(place, width_px=shape[1], height_px=shape[0])
         fitter = Fitter(bundle, engine, roi, record.camera, record.detection, record.allow_camera_mismatch)
         _warm_up(fitter, shape, dtype)
         return fitter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.yaml_files import StrictModel
@@ -32,10 +32,11 @@ class OptimiserConfig(StrictModel):
 
 
 class BatchConfig(StrictModel):
-    """One step: `clips` of `frames` consecutive frames; the inner ones are supervised."""
+    """One step: `shares` times `clips` of `frames` consecutive frames; the inner ones are supervised."""
 
     clips: Count = 8
     frames: Annotated[int, Field(ge=3)] = 5
+    shares: Count | None = None  # dealt to the processes of torchrun; None: one for each
 
 
 class TrainingConfig(StrictModel):
@@ -57,4 +58,16 @@ class TrainingConfig(StrictModel):
     min_photons: Annotated[float, Field(ge=0)] = 100.0  # dimmer emitters are rendered but not asked for
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "cpu"
+    compile: bool = False  # torch.compile: a minute at the start, fewer kernels on a GPU
+    simulation_threads: Count = 1  # that simulate ahead; a GPU wants several
     checkpoint_every: Count = 500
+    report_every: Count = 100  # iterations to a row of curve.csv
+    page_every: Annotated[int, Field(ge=0)] = 5  # reports to a new progress page; 0: never
+
+    @field_validator("camera")
+    @classmethod
+    def _has_no_maps(cls, camera: Camera) -> Camera:
+        """A bundle is for every camera of its kind; the maps are those of one."""
+        if camera.maps is not None:
+            raise ValueError("a training takes no maps (they belong to a run); see simulation.camera_variation")
+        return camera

@@ -48,11 +48,13 @@ def training_ranges(config: TrainingConfig) -> TrainingRanges:
     high = photons.mean + 2 * photons.sd
     if photons.log_uniform_share > 0:
         high = max(high, photons.range[1])
-    swing = simulation.background_structure
     low_bg, high_bg = simulation.background
+    texture, blobs = simulation.background_texture, simulation.background_blobs
+    swing = min(1.0, simulation.background_structure + (texture.swing if texture is not None else 0.0))
+    glow = blobs.height[1] if blobs is not None else 0.0
     return TrainingRanges(
         photons=(config.min_photons, high),
-        background=(low_bg * (1 - swing), high_bg * (1 + swing)),
+        background=(low_bg * (1 - swing), high_bg * (1 + swing + glow)),
         density_per_um2=(0.0, simulation.density_um2[1]),
         z_nm=simulation.z_nm,
     )

@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rtdecode.core.errors import TrainingError
@@ -22,15 +19,16 @@ from rtdecode.core.yaml_files import load_yaml
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.network import Network
 from rtdecode.physics.psf import Psf, load_psf
-from rtdecode.physics.simulate import simulate_clips
+from rtdecode.train.batches import HELD_OUT, batch_of, batches, forward
 from rtdecode.train.config import TrainingConfig
+from rtdecode.train.look import look
 from rtdecode.train.loss import loss_terms, total_loss
-from rtdecode.train.target import Batch, Targets, make_batch
+from rtdecode.train.page import draw_page
+from rtdecode.train.ranks import ALONE, Ranks
+from rtdecode.train.target import Batch
+from rtdecode.train.telling import Telling
 
-CHECKPOINT = "checkpoint.pt"
-REPORT_EVERY = 100
-PREFETCH = 2
-HELD_OUT = 10**9  # iteration numbers from here on seed validation clips, which no training reaches
+CHECKPOINT, CURVE = "checkpoint.pt", "curve.csv"
 
 
 @dataclass
@@ -41,6 +39,8 @@ class State:
     average: AveragedModel
     optimiser: torch.optim.AdamW
     iteration: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last report
+    seconds: float = 0.0  # trained before this start
 
 
 def load_training(path: Path) -> TrainingConfig:
@@ -52,29 +52,52 @@ def load_training(path: Path) -> TrainingConfig:
     return config.model_copy(update=absolute)
 
 
-def train(config: TrainingConfig, out: Path) -> State:
+def train(config: TrainingConfig, out: Path, ranks: Ranks = ALONE) -> State:
     """Train to the end, resuming from `out` where a checkpoint of the same training stands.
 
-    Writes `checkpoint.pt` and `curve.csv` (iteration, learning rate, loss terms, seconds). Clips are seeded
-    by (seed, iteration), so a resumed training sees what an uninterrupted one would have seen.
+    Writes `checkpoint.pt`, `curve.csv` (iteration, learning rate, loss terms, seconds) and `progress.png`. Clips are
+    seeded by (seed, iteration, share), so a resumed training sees what an uninterrupted one would have seen, and
+    ends with the same bytes on the same CPU with the same number of threads.
     """
+    config = ranks.resolved(config)
     out.mkdir(parents=True, exist_ok=True)
     state = _resume(config, out) or _fresh(config)
+    if ranks.is_first:
+        cut_curve(out, state.iteration)
     psf = load_psf(config.psf)
-    validation = batch_of(config, psf, HELD_OUT)
-    started = time.monotonic()
-    sums: dict[str, float] = {}
-    for batch in _batches(config, psf, state.iteration):
-        for name, value in _step(config, state, batch).items():
-            sums[name] = sums.get(name, 0.0) + value / REPORT_EVERY
-        if state.iteration % REPORT_EVERY == 0:
-            sums["seconds"] = time.monotonic() - started
-            sums["validation"] = validate(config, state, validation)
-            _report(out, config, state, sums)
-            sums = {}
-        if state.iteration % config.checkpoint_every == 0 or state.iteration == config.iterations:
-            _save(state, out)
+    validation = batch_of(config, psf, HELD_OUT, range(1))
+    network = _called(config, state, ranks)
+    started = time.monotonic() - state.seconds
+    with Telling(config.name, state.iteration, config.iterations, ranks.is_first) as telling:
+        for batch in batches(config, psf, state.iteration, ranks):
+            for name, value in _step(config, state, network, batch).items():
+                state.sums[name] = state.sums.get(name, 0.0) + value / config.report_every
+            state.seconds = time.monotonic() - started
+            telling.step(state.iteration)
+            if state.iteration % config.report_every == 0:
+                means, state.sums = ranks.mean(state.sums, config.device), {}
+                if ranks.is_first:
+                    means |= {"seconds": state.seconds, "validation": validate(config, state, validation)}
+                    telling.report(_report(out, config, state, means))
+            if ranks.is_first:
+                _keep(config, state, out, psf)
     return state
+
+
+def _keep(config: TrainingConfig, state: State, out: Path, psf: Psf) -> None:
+    """Checkpoint and progress page, when they are due."""
+    is_last = state.iteration == config.iterations
+    if state.iteration % config.checkpoint_every == 0 or is_last:
+        _save(config, state, out)
+    every = config.report_every * config.page_every
+    if every and (state.iteration % every == 0 or is_last) and (out / CURVE).exists():
+        draw_page(config, out, state.iteration, state.seconds, look(config, state.average, psf))
+
+
+def _called(config: TrainingConfig, state: State, ranks: Ranks) -> nn.Module:
+    """What a step calls: the network, its gradients shared between processes, compiled where asked for."""
+    network = ranks.wrapped(state.network)
+    return torch.compile(network) if config.compile else network  # type: ignore[return-value]
 
 
 def averaged_network(config: TrainingConfig, out: Path) -> tuple[Network, int]:
@@ -85,13 +108,6 @@ def averaged_network(config: TrainingConfig, out: Path) -> tuple[Network, int]:
     network = state.average.module
     assert isinstance(network, Network)
     return network.eval(), state.iteration
-
-
-def batch_of(config: TrainingConfig, psf: Psf, iteration: int) -> Batch:
-    """The batch of one iteration: the same for the same seed and number, whoever asks."""
-    rng = np.random.default_rng([config.seed, iteration])
-    clips = simulate_clips(psf, config.camera, config.simulation, config.batch.clips, config.batch.frames, rng)
-    return make_batch(clips, config.camera, config.scaling, config.min_photons)
 
 
 def learning_rate(config: TrainingConfig, iteration: int) -> float:
@@ -107,36 +123,16 @@ def validate(config: TrainingConfig, state: State, batch: Batch) -> float:
     """Total loss of the averaged weights on clips that training never sees."""
     state.average.eval()
     with torch.no_grad():
-        raw, targets = _forward(config, state.average, batch)
+        raw, targets = forward(config, state.average, batch)
         return float(total_loss(loss_terms(raw, targets, config.loss), targets, config.loss))
 
 
-def _batches(config: TrainingConfig, psf: Psf, first: int) -> Iterator[Batch]:
-    """Batches in order, simulated ahead by one thread (the kernels release the GIL)."""
-    with ThreadPoolExecutor(1) as pool:
-        ahead: list[Future[Batch]] = []
-        for iteration in range(first, config.iterations):
-            while len(ahead) <= PREFETCH and iteration + len(ahead) < config.iterations:
-                ahead.append(pool.submit(batch_of, config, psf, iteration + len(ahead)))
-            yield ahead.pop(0).result()
-
-
-def _forward(config: TrainingConfig, network: torch.nn.Module, batch: Batch) -> tuple[Tensor, Targets]:
-    """Raw maps (S, 10, H, W) and targets of a batch, on the training's device."""
-    device = torch.device(config.device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    with autocast:
-        raw = network(batch.frames.to(device)).flatten(0, 1)
-    moved = Targets(*(getattr(batch.targets, name).to(device) for name in Targets.__slots__))
-    return raw, moved
-
-
-def _step(config: TrainingConfig, state: State, batch: Batch) -> dict[str, float]:
-    """One optimiser step; returns the terms' means for the curve."""
+def _step(config: TrainingConfig, state: State, network: nn.Module, batch: Batch) -> dict[str, float]:
+    """One optimiser step through `network` (see `_called`); returns the terms' means for the curve."""
     state.network.train()
     for group in state.optimiser.param_groups:
         group["lr"], group["betas"] = learning_rate(config, state.iteration), config.optimiser.betas
-    raw, targets = _forward(config, state.network, batch)
+    raw, targets = forward(config, network, batch)
     terms = loss_terms(raw, targets, config.loss)
     loss = total_loss(terms, targets, config.loss)
     if not torch.isfinite(loss):
@@ -182,13 +178,16 @@ def _load_weights(network: Network, folder: Path) -> None:
     network.load_state_dict(load_file(bundle.weights_path))
 
 
-def _save(state: State, out: Path) -> None:
+def _save(config: TrainingConfig, state: State, out: Path) -> None:
     """Write the checkpoint beside the old one and swap, so that a kill leaves one whole."""
     held = {
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
         "optimiser": state.optimiser.state_dict(),
         "iteration": state.iteration,
+        "sums": state.sums,
+        "seconds": state.seconds,
+        "shares": config.batch.shares,
     }
     torch.save(held, out / (CHECKPOINT + ".new"))
     (out / (CHECKPOINT + ".new")).replace(out / CHECKPOINT)
@@ -204,22 +203,38 @@ def _resume(config: TrainingConfig, out: Path) -> State | None:
         state.network.load_state_dict(held["network"])
         state.average.load_state_dict(held["average"])
         state.optimiser.load_state_dict(held["optimiser"])
-        state.iteration = int(held["iteration"])
+        state.iteration, state.seconds = int(held["iteration"]), float(held.get("seconds", 0.0))
+        state.sums = dict(held.get("sums", {}))
     except (RuntimeError, KeyError, ValueError, EOFError, OSError, UnpicklingError) as error:
         raise TrainingError(
             f"{path}: not a checkpoint of this training ({error}); move it away or choose another --out"
         ) from error
+    if config.batch.shares not in (None, held.get("shares", 1)):
+        raise TrainingError(
+            f"{path}: trained with batch.shares {held.get('shares', 1)}, now there are {config.batch.shares}; "
+            "start as many processes as before, or state `batch.shares`"
+        )
     return state
 
 
-def _report(out: Path, config: TrainingConfig, state: State, sums: dict[str, float]) -> None:
-    """One line on the terminal, one row in curve.csv."""
+def cut_curve(out: Path, iteration: int) -> None:
+    """Leave out the rows of `curve.csv` after `iteration`: a training that resumes makes them again."""
+    path = out / CURVE
+    if not path.exists():
+        return
+    header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) <= iteration]
+    path.write_text("".join([header, *kept]), encoding="utf-8")
+
+
+def _report(out: Path, config: TrainingConfig, state: State, sums: dict[str, float]) -> dict[str, float]:
+    """One row in curve.csv, which is returned."""
     row = {"iteration": state.iteration, "learning_rate": learning_rate(config, state.iteration), **sums}
-    path = out / "curve.csv"
+    path = out / CURVE
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(row))
         if is_new:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-    print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,35 @@ class Batch:
     frames: Tensor
     targets: Targets
 
+    @classmethod
+    def joined(cls, parts: Sequence[Batch]) -> Batch:
+        """One batch of the clips of several, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        targets = [part.targets for part in parts]
+        firsts = np.cumsum([0, *(len(one.count) for one in targets)])  # supervised frames before each part
+        sample = torch.cat([one.sample + int(first) for one, first in zip(targets, firsts, strict=False)])
+        rest = (torch.cat([getattr(one, name) for one in targets]) for name in ("units", "background", "count"))
+        return cls(torch.cat([part.frames for part in parts]), Targets(sample, *rest))
+
+    def on(self, device: torch.device) -> Batch:
+        """The same on a device; from pinned memory the copy does not hold up the caller."""
+        moved = (getattr(self.targets, name).to(device, non_blocking=True) for name in Targets.__slots__)
+        return Batch(self.frames.to(device, non_blocking=True), Targets(*moved))
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU can fetch by itself."""
+        return Batch(
+            self.frames.pin_memory(), Targets(*(getattr(self.targets, name).pin_memory() for name in Targets.__slots__))
+        )
+
 
 def make_batch(clips: Clips, camera: Camera, scaling: Scaling, min_photons: float) -> Batch:
-    """Scale frames, list the emitters of inner frames with at least `min_photons` in that frame."""
-    frames = (camera.photons(clips.frames_adu) - scaling.input_offset) / scaling.input_scale
+    """Scale frames, corrected by their maps where they have some; list the emitters of inner frames.
+
+    Emitters below `min_photons` in that frame are left out.
+    """
+    frames = (camera.photons(clips.frames_adu, clips.maps) - scaling.input_offset) / scaling.input_scale
     n_clips, n_frames = clips.frames_adu.shape[:2]
     clip, t = np.divmod(clips.emitters["frame_index"], n_frames)
     kept = (t >= 1) & (t <= n_frames - 2) & (clips.emitters["photons"] >= min_photons)

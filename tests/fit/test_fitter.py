@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from tiny_model import TINY_CAMERA, noise_frames
 
 from rtdecode.core.camera import Camera
+from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.core.config import DetectionConfig, EngineConfig
 from rtdecode.core.contracts import Engine
 from rtdecode.core.errors import CameraMismatch, EngineError, StreamError
@@ -275,6 +278,17 @@ def test_an_allowed_camera_gives_its_pixels_and_its_photons(tiny_bundle: ModelBu
     same_counts = TINY_CAMERA.model_copy(update={"px_nm": (90.0, 90.0), "read_noise_e": 1.0})
     one_fitted(tiny_bundle, engine, same_counts, allow=True)
     assert (engine.seen == 200).all()  # nothing to convert: not one rounding
+
+
+def test_maps_bring_each_pixel_to_the_models_camera(tiny_bundle: ModelBundle, tmp_path: Path) -> None:
+    """A sensor of 80 x 90 px of which the run reads 20 x 5 at (50, 60): each pixel's own baseline and gain."""
+    rng = np.random.default_rng(0)
+    baseline_adu, e_per_adu = (rng.uniform(low, high, (90, 80)).astype("f4") for low, high in ((90, 110), (40, 50)))
+    CameraMaps(baseline_adu, np.full((90, 80), 74.4, "f4"), e_per_adu).save(tmp_path / "maps.safetensors")
+    engine = OneEmitter()
+    one_fitted(tiny_bundle, engine, TINY_CAMERA.model_copy(update={"maps": tmp_path / "maps.safetensors"}))
+    wanted = (200 - baseline_adu[60:65, 50:70]) * e_per_adu[60:65, 50:70] / 300 - 0.002
+    np.testing.assert_allclose(TINY_CAMERA.photons(engine.seen)[0, :5, :20], wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("camera", [TINY_CAMERA, TINY_CAMERA.model_copy(update={"em_gain": None, "qe": 0.7})])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rtdecode.core.camera import Camera
+from rtdecode.physics.camera import CameraVariation
 from rtdecode.physics.psf import GaussianPsf
 from rtdecode.physics.simulate import (
     PhotonConfig,
@@ -88,8 +89,41 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     assert simulate_movie(PSF, CAMERA, config, 20, seed=10).frames_adu.tobytes() != a.frames_adu.tobytes()
 
 
+def test_seeds_give_the_clips_of_the_first_release() -> None:
+    """Numbers of rtdecode before PSF jitter, textures and camera maps: with these off nothing may be drawn for them."""
+    config = SimulationConfig(
+        shape_px=(12, 14),
+        margin_px=4,
+        density_um2=(0.5, 2.0),
+        density_power=1.5,
+        empty_share=0.1,
+        photons=PhotonConfig(log_uniform_share=0.4),
+        lifetime_frames=(0.6, 3.5),
+        background=(40, 180),
+        background_structure=0.25,
+    )
+    clips = simulate_clips(GaussianPsf(roi_px=15), CAMERA, config, 3, 3, np.random.default_rng(4))
+    assert clips.emitters["x_nm"][:3] == pytest.approx([27.356058, 561.815247, 635.963623])
+    assert clips.background[:, 5, 6] == pytest.approx([144.026825, 101.156494, 157.123154])
+    row = [[5933, 4172, 2351, 1474, 1315], [815, 561, 862, 840, 747], [1231, 936, 1479, 1275, 1147]]
+    assert clips.frames_adu[:, 1, 5, 6:11].tolist() == row
+    assert clips.frames_adu.sum(dtype=np.int64) == 1_998_905
+
+
 def test_log_uniform_photons_stay_in_range() -> None:
     photons = PhotonConfig(log_uniform_share=1.0, range=(500, 25000)).draw(5000, np.random.default_rng(1))
     assert 500 <= photons.min() < 600
     assert 20000 < photons.max() <= 25000
     assert np.median(photons) == pytest.approx(np.sqrt(500 * 25000), rel=0.1)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_each_clip_has_its_own_sensor(corrected: bool) -> None:
+    camera = Camera(px_nm=(100, 100), baseline_adu=100, e_per_adu=0.5, read_noise_e=1.5)
+    variation = CameraVariation(baseline_sd_adu=20, corrected=corrected)
+    config = SimulationConfig(empty_share=1.0, background=(50, 50), shape_px=(16, 16), camera_variation=variation)
+    clips = simulate_clips(PSF, camera, config, 3, 50, np.random.default_rng(1))
+    assert (clips.maps is not None) == corrected
+    means = camera.photons(clips.frames_adu, clips.maps).mean(1)  # (B, H, W)
+    assert (means.std() < 2) == corrected  # else 20 ADU are 10 photons
+    assert np.corrcoef(clips.frames_adu.mean(1).reshape(3, -1))[0, 1] < 0.3

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from runs import HERE, N_FRAMES, Kit, Watched, bytes_of, commits_of, worker
 
 from rtdecode import session
+from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.core.config import Plugin
 from rtdecode.core.errors import BundleError, CameraMismatch, ConfigError, RunFolderError
 from rtdecode.session.report import build_report
+from rtdecode.stages.run_record import RunRecord
+from rtdecode.streams.log import LogReader
 from rtdecode.streams.recording import RecordingReader
 
 LOST = (5, 6, 20)
@@ -37,6 +42,32 @@ def test_processes_with_everything_on_give_the_bytes_of_one_process(kit: Kit) ->
     assert {d["frame_index"] for d in result.report["decisions"]} == {0, 30}  # the first of each kind
     replayed = kit.config("replayed").model_copy(update={"source": Plugin(use="replay", path=str(run))})
     assert bytes_of(session.run_inline(replayed).folder.path)[0] == locs  # a run's own recording, gaps and all
+
+
+def test_a_run_with_camera_maps_finds_what_an_even_sensor_would(kit: Kit, tmp_path: Path) -> None:
+    """The sensor is larger than the frames; its pixels' baselines differ by whole ADU, and the frames with them."""
+    even = session.run_inline(kit.config("even"))
+    camera = RunRecord.of_run(even.folder).camera
+    assert camera is not None
+    offset = np.random.default_rng(1).integers(0, 60, (40, 50))
+    gain, noise = (np.full((40, 50), value, "f4") for value in (camera.e_per_adu, camera.read_noise_e))
+    CameraMaps((camera.baseline_adu + offset).astype("f4"), noise, gain).save(tmp_path / "maps.safetensors")
+    frames = np.load(kit.frames)
+    np.save(kit.frames, (frames + offset[:20, :30]).astype(np.uint16))
+    uneven = session.run_inline(kit.config("uneven"))
+    mapped = camera.model_copy(update={"maps": tmp_path / "maps.safetensors"})
+    corrected = session.run_inline(kit.config("corrected", camera=mapped.model_dump(mode="json")))
+    found = [LogReader.open(run.folder.path).all()[1] for run in (even, uneven, corrected)]
+    assert len(found[0]) == len(found[2]) != len(found[1])
+    assert np.allclose(found[0].x_nm, found[2].x_nm, atol=0.5)
+
+
+def test_maps_that_are_missing_are_told_before_the_run(kit: Kit) -> None:
+    camera = {"px_nm": [100, 110], "baseline_adu": 100, "e_per_adu": 45, "em_gain": 300, "read_noise_e": 74.4}
+    asked = kit.config("none", camera=camera | {"spurious_e": 0.002, "maps": "nowhere.safetensors"})
+    with pytest.raises(ConfigError, match=r"nowhere\.safetensors: cannot be read as camera maps"):
+        session.run_inline(asked)
+    assert not asked.out.exists()
 
 
 def test_a_killed_localize_worker_is_replaced_and_not_one_byte_differs(kit: Kit) -> None:

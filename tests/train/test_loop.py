@@ -12,9 +12,10 @@ from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
 from rtdecode.physics.psf import GaussianPsf, SplinePsf
 from rtdecode.physics.simulate import SimulationConfig
+from rtdecode.train.batches import HELD_OUT, batch_of
 from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
 from rtdecode.train.finish import make_bundle
-from rtdecode.train.loop import HELD_OUT, averaged_network, batch_of, learning_rate, load_training, train
+from rtdecode.train.loop import averaged_network, learning_rate, load_training, train
 from rtdecode.train.score import Plan, evaluate_bundle
 
 
@@ -43,22 +44,44 @@ def weights(config: TrainingConfig, out: Path) -> dict[str, torch.Tensor]:
     return averaged_network(config, out)[0].state_dict()
 
 
-def test_a_resumed_training_ends_with_the_same_weights(config: TrainingConfig, tmp_path: Path) -> None:
-    train(config, tmp_path / "whole")
-    with pytest.MonkeyPatch.context() as patch:  # a kill between iterations 4 and 5: only checkpoint 3 is on disk
-        patch.setattr("rtdecode.train.loop._batches", _cut_after(4))
+def test_a_resumed_training_ends_with_the_same_bytes(config: TrainingConfig, tmp_path: Path) -> None:
+    """A kill after iteration 4: checkpoint 3 is on disk, the curve is one row ahead of it."""
+    reporting = config.model_copy(update={"report_every": 2})
+    train(reporting, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtdecode.train.loop.batches", _cut_after(4))
         with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "cut")
+            train(reporting, tmp_path / "cut")
     assert averaged_network(config, tmp_path / "cut")[1] == 3
-    train(config, tmp_path / "cut")
-    whole, resumed = weights(config, tmp_path / "whole"), weights(config, tmp_path / "cut")
+    assert [row[0] for row in curve(tmp_path / "cut")] == ["iteration", "2", "4"]
+    train(reporting, tmp_path / "cut")
+    whole, resumed = (checkpoint(tmp_path / name) for name in ("whole", "cut"))
+    assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert curve(tmp_path / "whole") == curve(tmp_path / "cut") and len(curve(tmp_path / "cut")) == 4
+
+
+def checkpoint(out: Path) -> dict[str, torch.Tensor]:
+    """All that a checkpoint holds but the clock: weights, averages, the optimiser's moments, counts."""
+    held = torch.load(out / "checkpoint.pt", weights_only=True)
+    moments = {
+        f"optimiser.{k}.{name}": value for k, one in held["optimiser"]["state"].items() for name, value in one.items()
+    }
+    of_network = {f"{part}.{name}": value for part in ("network", "average") for name, value in held[part].items()}
+    return moments | of_network | {"iteration": torch.tensor(held["iteration"])}
+
+
+def curve(out: Path) -> list[list[str]]:
+    """Header and rows of curve.csv without the column of seconds."""
+    rows = [line.split(",") for line in (out / "curve.csv").read_text().splitlines()]
+    seconds = rows[0].index("seconds")
+    return [row[:seconds] + row[seconds + 1 :] for row in rows]
 
 
 def _cut_after(n: int) -> object:
     from rtdecode.train import loop
 
-    whole = loop._batches
+    whole = loop.batches
 
     def cut(*arguments: object) -> object:
         for number, batch in enumerate(whole(*arguments)):  # type: ignore[arg-type]
@@ -107,6 +130,13 @@ def test_learning_rate_warms_up_and_ends_at_zero(config: TrainingConfig) -> None
     assert rates[0] < rates[1] <= config.optimiser.learning_rate
     assert rates[-1] == pytest.approx(0, abs=1e-9)
     assert rates[2:] == sorted(rates[2:], reverse=True)
+
+
+def test_a_training_takes_no_camera_maps(config: TrainingConfig) -> None:
+    fields = config.model_dump()
+    fields["camera"]["maps"] = "maps.safetensors"
+    with pytest.raises(ValueError, match="camera_variation"):
+        TrainingConfig.model_validate(fields)
 
 
 def test_foreign_checkpoints_are_refused(config: TrainingConfig, tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""Several processes: the same clips, losses and weights as one process with all the shares; what cannot be dealt."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from rtdecode.core.camera import Camera
+from rtdecode.core.errors import TrainingError
+from rtdecode.fit.layout import NetworkConfig
+from rtdecode.fit.scaling import Scaling
+from rtdecode.physics.psf import GaussianPsf, SplinePsf
+from rtdecode.physics.simulate import SimulationConfig
+from rtdecode.train.batches import batch_of
+from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
+from rtdecode.train.loop import averaged_network, load_training, train
+from rtdecode.train.ranks import ALONE, Ranks, started_by_torchrun
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """YAML of a small training with `shares` left open."""
+    folder = tmp_path_factory.mktemp("ranks")
+    z = np.arange(-5, 6) * 100.0
+    samples = GaussianPsf(roi_px=15).with_derivatives([7] * 11, [7] * 11, z, (15, 15))[0]
+    SplinePsf.from_samples(samples, 100.0, 5, (100.0, 100.0)).save(folder / "psf.safetensors")
+    config = TrainingConfig(
+        name="tiny",
+        description="A test.",
+        psf=Path("psf.safetensors"),
+        camera=Camera(px_nm=(100, 100), baseline_adu=100, e_per_adu=0.5, read_noise_e=1.5),
+        network=NetworkConfig(features=8, stem="half", activation="silu", heads="shared"),
+        scaling=Scaling(input_offset=90, input_scale=120, photons_max=20000, z_max_nm=600, background_max=200),
+        simulation=SimulationConfig(shape_px=(16, 16), margin_px=6, z_nm=(-500, 500), density_um2=(0.5, 1.5)),
+        batch=BatchConfig(clips=2, frames=4),
+        optimiser=OptimiserConfig(learning_rate=1e-3, warmup_iterations=1, ema_decay=0.5),
+        iterations=6,
+        report_every=2,
+    )
+    (folder / "train.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    return folder / "train.yaml"
+
+
+def test_two_processes_make_what_one_with_both_shares_makes(path: Path, tmp_path: Path) -> None:
+    start_two(path, tmp_path / "two")
+    config = load_training(path)
+    both = config.model_copy(update={"batch": config.batch.model_copy(update={"shares": 2})})
+    train(both, tmp_path / "one")
+    one, two = (averaged_network(both, tmp_path / name)[0].state_dict() for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5)
+    columns = [np.genfromtxt(tmp_path / name / "curve.csv", delimiter=",", names=True) for name in ("one", "two")]
+    assert len(columns[0]) == 3
+    for name in ("loss", "validation", "gradient_norm"):
+        np.testing.assert_allclose(columns[1][name], columns[0][name], rtol=1e-3)
+    alone = config.model_copy(update={"iterations": 2})  # half the clips: another loss
+    train(alone, tmp_path / "half")
+    assert np.genfromtxt(tmp_path / "half" / "curve.csv", delimiter=",", names=True)["loss"] != columns[0]["loss"][0]
+
+
+def start_two(path: Path, out: Path) -> None:
+    """Two processes as torchrun starts them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    child = str(Path(__file__).with_name("training_ranks.py"))
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, child, str(path), str(out)],
+            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], said
+
+
+def test_shares_are_dealt_and_together_make_the_batch(path: Path) -> None:
+    config = load_training(path)
+    config = config.model_copy(update={"batch": config.batch.model_copy(update={"shares": 4})})
+    psf = SplinePsf.load(config.psf)
+    whole, share = batch_of(config, psf, 5), batch_of(config, psf, 5, [3])
+    assert whole.frames.shape == (8, 4, 16, 16)
+    assert torch.equal(whole.frames[6:], share.frames)
+    assert torch.equal(whole.targets.count[12:], share.targets.count)
+    late = whole.targets.sample >= 12
+    assert torch.equal(whole.targets.sample[late] - 12, share.targets.sample)
+    assert torch.equal(whole.targets.units[late], share.targets.units)
+    assert [list(Ranks(rank, 2).shares(config)) for rank in range(2)] == [[0, 2], [1, 3]]
+
+
+def test_shares_that_cannot_be_dealt_are_refused(path: Path, tmp_path: Path) -> None:
+    config = load_training(path)
+    three = config.model_copy(update={"batch": BatchConfig(clips=1, frames=3, shares=3), "iterations": 1})
+    with pytest.raises(TrainingError, match=r"batch\.shares 3 cannot be dealt evenly to 2 processes"):
+        Ranks(0, 2).resolved(three)
+    assert Ranks(1, 2).resolved(config).batch.shares == 2
+    train(three, tmp_path)
+    fewer = three.model_copy(update={"batch": three.batch.model_copy(update={"shares": None})})
+    with pytest.raises(TrainingError, match=r"trained with batch\.shares 3, now there are 1"):
+        train(fewer, tmp_path)
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")  # a cluster's word, not torchrun's
+    monkeypatch.delenv("RANK", raising=False)
+    with started_by_torchrun("cpu") as ranks:
+        assert ranks == ALONE
