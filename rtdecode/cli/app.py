@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from rtdecode.cli import decide, files, making, runs, serve, tools
+from rtdecode.cli import benchmark, decide, files, making, runs, serve, tools
 from rtdecode.core.errors import RtdecodeError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for group in (runs, serve, decide, files, making, tools):
+for group in (runs, serve, decide, files, making, benchmark, tools):
     group.register(app)
 
 
