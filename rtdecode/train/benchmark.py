@@ -31,6 +31,7 @@ Z_BINS = 7
 PHOTON_EDGES = (100.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0, math.inf)
 BACKGROUND_BINS = 4
 SUBPIXEL_BINS = 10
+CHANCE_UM2 = 1.0  # at 4 per um^2 a guess anywhere lies within 250 and 500 nm of an emitter more often than not
 TAKE_SIGNAL, TAKE_LONE, TAKE_FLASH = 1_000_000, 2_000_000, 3_000_000  # densities take what is below
 
 
@@ -306,8 +307,10 @@ def _judged(bench: Bench, movie: Movie, found: Localizations) -> Judged:
 
 
 def _pool_reliability(figures: Figures) -> None:
-    """One curve over all densities, and its calibration error."""
-    curves = [one["reliability"] for one in figures["density_per_um2"].values()]
+    """One curve over the densities up to CHANCE_UM2 (all where there is none), and its calibration error."""
+    by_density = figures["density_per_um2"]
+    sparse = [density for density in by_density if float(density) <= CHANCE_UM2] or list(by_density)
+    curves = [by_density[density]["reliability"] for density in sparse]
     cells: dict[int, list[Figures]] = {}
     for curve in curves:
         for cell in curve:

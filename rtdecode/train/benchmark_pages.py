@@ -77,7 +77,7 @@ def _honesty_page(page: Any, figures: Contestants) -> None:
         curve = one["reliability"]
         ax.plot([c["stated"] for c in curve], [c["true"] for c in curve], "o-", color=colour, label=name)
     _dress(ax, "stated probability", "share that is true")
-    ax.legend(title="detection, all densities", loc="lower right")
+    ax.legend(title="detection, up to 1 per µm²", loc="lower right")
     for ax, axis in zip((axes[4], axes[5]), "xy", strict=True):
         ax.axhline(1, color="0.6", lw=1)
         for colour, name, one in _each(figures):

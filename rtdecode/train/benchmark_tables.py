@@ -178,7 +178,7 @@ def _reliability(contestants: dict[str, Figures]) -> Sheet:
         cells = {min(int(c["stated"] * 10), 9): c for c in figures["reliability"]}
         words = [f"{cells[k]['true']:.2f} ({cells[k]['n']})" if k in cells else "-" for k in range(10)]
         rows.append((name, *words, _shown(figures["calibration_error"])))
-    note = "Share that is true (how many) of localizations whose stated probability begins so; all densities together."
+    note = "Share that is true (how many) of localizations whose stated probability begins so; up to 1 per um²."
     return Sheet("Reliability of the probability", note, ("", *names, "error"), tuple(rows))
 
 
