@@ -134,7 +134,7 @@ def _evaluate_model(model: str, write: bool, seed: int, as_json: bool) -> None:
     bundle = ModelBundle.load(model)
     scores = evaluate_bundle(bundle, plan=Plan(seed=seed), report=lambda words: typer.echo(words, err=True))
     if write:
-        bundle.write_scores(scores)
+        bundle.write_scores({**bundle.card.scores, **scores})  # a benchmark's figures stay
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
     else:

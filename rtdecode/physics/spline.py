@@ -119,3 +119,20 @@ def add_spots(
     for n in range(len(frame_number)):
         _mix_slices(coefficients, slice_position[n], order_z, w, mixed)
         _add_one(frames[frame_number[n]], mixed, y_px[n], x_px[n], weight[n], order_y, order_x, w, rows)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def value_and_slopes(
+    coefficients: F4, y_px: float, x_px: float, slice_position: float, out: F4, mixed: F4, rows: F4, w: F8
+) -> None:
+    """Fill `out` (4, n, n) with one spot in a patch: value, and derivatives by the emitter's x, y (px), and slice.
+
+    Scratch that the caller keeps: mixed (Y, X), rows (Y + 4, X + 4), w (4,).
+    """
+    out[:] = np.float32(0.0)
+    _mix_slices(coefficients, slice_position, 0, w, mixed)
+    _add_one(out[0], mixed, y_px, x_px, 1.0, 0, 0, w, rows)
+    _add_one(out[1], mixed, y_px, x_px, -1.0, 0, 1, w, rows)
+    _add_one(out[2], mixed, y_px, x_px, -1.0, 1, 0, w, rows)
+    _mix_slices(coefficients, slice_position, 1, w, mixed)
+    _add_one(out[3], mixed, y_px, x_px, 1.0, 0, 0, w, rows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +29,20 @@ class Switching:
     bleach_frames: float = 1.5
     photons_mean: float = 5000.0  # detected in a full frame of shining
     photons_spread: float = 1000.0  # standard deviation between molecules; one value for a molecule's life
+    photons_shape: Literal["normal", "log_normal"] = "normal"  # of that distribution; normal is cut at a tenth of mean
 
     def __post_init__(self) -> None:
         if min(self.on_frames, self.dark_frames, self.bleach_frames, self.photons_mean) <= 0:
             raise ValueError(f"times and photons of a Switching must be above 0, found {self}")
         if self.photons_spread < 0:
             raise ValueError(f"photons_spread must not be negative, found {self.photons_spread}")
+
+    def brightness(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(n,) photons of a full frame, one for each molecule's life."""
+        if self.photons_shape == "normal":
+            return np.maximum(rng.normal(self.photons_mean, self.photons_spread, n), 0.1 * self.photons_mean)
+        variance = math.log1p((self.photons_spread / self.photons_mean) ** 2)  # of the logarithm
+        return rng.lognormal(math.log(self.photons_mean) - variance / 2, math.sqrt(variance), n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +256,7 @@ def _emitters(
 ) -> Emitters:
     """Emitters of the activations that begin at `start`, sorted by frame and then activation."""
     molecule = rng.integers(0, len(molecules_nm), len(start))
-    drawn = rng.normal(switching.photons_mean, switching.photons_spread, len(start))
-    brightness = np.maximum(drawn, 0.1 * switching.photons_mean)
+    brightness = switching.brightness(len(start), rng)
     who, frame, share = _shares(*_stretches(start, switching, rng), n_frames)
     kept = brightness[who] * share >= min_photons
     who, frame, share = who[kept], frame[kept], share[kept]

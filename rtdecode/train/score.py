@@ -9,11 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.analysis.evaluate import Judged, Rules, judge, score_of
+from rtdecode.analysis.honesty import QUANTITIES, errors
 from rtdecode.core.camera import Camera
-from rtdecode.core.config import EngineConfig
+from rtdecode.core.config import DetectionConfig, EngineConfig
 from rtdecode.core.frames import Frame, FrameInfo, Roi
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters, Localizations
 from rtdecode.fit.bundle import ModelBundle
@@ -99,10 +100,15 @@ def evaluate_bundle(
     }
 
 
-def fit_frames(bundle: ModelBundle, frames: Frames, engine: EngineConfig = EngineConfig()) -> Localizations:
+def fit_frames(
+    bundle: ModelBundle,
+    frames: Frames,
+    engine: EngineConfig = EngineConfig(),
+    detection: DetectionConfig | None = None,
+) -> Localizations:
     """Localizations of (n, H, W) consecutive frames, numbered from 0, by the fitter that runs live."""
     roi = Roi(0, 0, width_px=frames.shape[2], height_px=frames.shape[1])
-    fitter = Fitter(bundle, build(engine, bundle), roi)
+    fitter = Fitter(bundle, build(engine, bundle), roi, detection=detection)
     found = []
     for index, pixels in enumerate(frames):
         found += [f.localizations for f in fitter.push(Frame(FrameInfo(index, 0, 0), pixels))]
@@ -176,10 +182,12 @@ def empty_score(
     return {"frames": n_frames, "false_positives": len(fit(frames))}
 
 
-def bounds_of(psf: Psf, camera: Camera, emitters: Emitters, shape: tuple[int, int]) -> Bounds:
-    """Single-frame bounds of each emitter as if it were alone."""
+def bounds_of(
+    psf: Psf, camera: Camera, emitters: Emitters, shape: tuple[int, int], background: ArrayLike = BACKGROUND
+) -> Bounds:
+    """Single-frame bounds of each emitter as if it were alone; `background` in photons per pixel, one or (N,)."""
     position = (emitters["x_nm"], emitters["y_nm"], emitters["z_nm"])
-    return crlb(psf, camera, *position, emitters["photons"], BACKGROUND, shape)
+    return crlb(psf, camera, *position, emitters["photons"], background, shape)
 
 
 def recall_by_bound(judged: Judged, bounds: Bounds) -> dict[str, dict[str, float | None]]:
@@ -194,23 +202,24 @@ def recall_by_bound(judged: Judged, bounds: Bounds) -> dict[str, dict[str, float
     return out
 
 
-def errors_over_bound(judged: Judged, bounds: Bounds) -> dict[str, Any]:
-    """Errors over bounds for x, y, z: of all pairs and of five parts of the z range.
+def errors_over_bound(judged: Judged, bounds: Bounds, z_range_nm: tuple[float, float] = Z_NM) -> dict[str, Any]:
+    """Errors over bounds for x, y, z, photons: of all pairs and of five parts of the z range.
 
     `rmse_over_bound` is the RMSE in units of each emitter's own bound; `total_over_total` the RMSE in nm over the
     root mean square of the bounds in nm, in which the emitters far from focus weigh most.
     """
     rows = judged.pairs[:, 0]
-    error = judged.errors_nm()  # (K, 3)
-    bound = np.column_stack([bounds.x_nm, bounds.y_nm, bounds.z_nm])[rows]  # (K, 3)
+    error = errors(judged)  # (K, 4)
+    bound = np.column_stack([bounds.x_nm, bounds.y_nm, bounds.z_nm, bounds.photons])[rows]  # (K, 4)
     z_nm = judged.emitters["z_nm"][rows]
-    edges = np.linspace(*Z_NM, 6)
+    edges = np.linspace(*z_range_nm, 6)
     parts = [
         {"z_nm": [float(low), float(high)], **_ratios(error, bound, (z_nm >= low) & (z_nm < high))}
         for low, high in pairwise(edges)
     ]
     everywhere = np.ones(len(rows), bool)
-    total = _ratios(np.sqrt((error**2).mean(axis=0, keepdims=True)), np.sqrt((bound**2).mean(axis=0, keepdims=True)))
+    whole = [np.sqrt((v**2).mean(axis=0, keepdims=True)) if len(rows) else v for v in (error, bound)]  # (1, 4)
+    total = _ratios(whole[0], whole[1])
     return {"rmse_over_bound": _ratios(error, bound, everywhere), "total_over_total": total, "by_z": parts}
 
 
@@ -219,8 +228,8 @@ def _ratios(
 ) -> dict[str, float | None]:
     chosen = (error / bound)[rows]
     if not len(chosen):
-        return {"x": None, "y": None, "z": None}
-    return dict(zip("xyz", np.sqrt((chosen**2).mean(axis=0)).tolist(), strict=True))
+        return dict.fromkeys(QUANTITIES)
+    return dict(zip(QUANTITIES, np.sqrt((chosen**2).mean(axis=0)).tolist(), strict=True))
 
 
 def _conditions(engine: EngineConfig, seed: int) -> dict[str, Any]:
