@@ -75,7 +75,8 @@ def _doubts(folder: RunFolder, record: RunRecord, commits: Commits, localization
     from rtdecode.analysis.doubts import Trained, doubts
 
     mean_adu = np.load(widefield, allow_pickle=False) / n_fitted
-    return doubts(localizations, n_fitted, mean_adu, record.camera, Trained(**bundle.card.ranges.model_dump()))
+    trained = Trained(**bundle.card.ranges.model_dump())
+    return [doubt.sentence for doubt in doubts(localizations, n_fitted, mean_adu, record.camera, trained)]
 
 
 def _bundle(record: RunRecord) -> ModelBundle | None:

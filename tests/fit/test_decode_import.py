@@ -93,7 +93,7 @@ def test_the_bundles_engine_gives_decodes_maps(imported: ModelBundle, seed: int)
 
 
 def test_kernels_are_not_transposed(imported: ModelBundle) -> None:
-    """Transposed kernels without renaming, the other way to swap axes, answer for the transposed frame: not for ours."""
+    """Transposed kernels without renaming, the other way to swap axes, answer for the transposed frame."""
     frames = frames_adu(3)
     turned = {
         name: values.transpose(2, 3).contiguous() if values.ndim == 4 else values
