@@ -17,9 +17,9 @@ from rtdecode.physics.psf import Psf, SplinePsf
 F8 = NDArray[np.float64]
 HALF_PX = 7  # crops are 15 x 15 px
 LONELY_PX = 10.0  # along either axis, to the next localization of the same frame
-MAX_CROPS = 300
+MAX_CROPS = 200
 Z_STARTS = 7
-STEPS = 12
+STEPS = 10
 SAME_BEAD_NM = 300.0
 SCALES = (0.7, 0.8, 0.9, 1.1, 1.25, 1.4)
 """Widths of the PSF tried, relative to the model's: what another pixel size looks like."""

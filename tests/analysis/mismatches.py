@@ -24,7 +24,7 @@ TRAINED = Trained(**BUNDLE.card.ranges.model_dump())
 
 
 def movie(
-    psf: Psf = PSF, n: int = 250, density: float = 0.5, background: float = 90.0, photons: float = 6000.0, seed: int = 1
+    psf: Psf = PSF, n: int = 150, density: float = 0.5, background: float = 90.0, photons: float = 6000.0, seed: int = 1
 ) -> np.ndarray:
     """(n, 64, 64) uint16 ADU of the shipped camera."""
     config = SimulationConfig(
@@ -42,9 +42,9 @@ def localized(frames: np.ndarray, camera: Camera = CAMERA) -> Localizations:
     return Localizations.concatenate(one.localizations for one in [*done, *fitter.finish()])
 
 
-def checked(frames: np.ndarray, camera: Camera = CAMERA, **fields: Any) -> ModelCheck:
-    """As `rtdecode check-model` does it."""
-    return check_model(frames, localized(frames, camera), camera, PSF, TRAINED, **fields)
+def checked(frames: np.ndarray, camera: Camera = CAMERA, fitted: int | None = None, **fields: Any) -> ModelCheck:
+    """As `rtdecode check-model` does it; only the first `fitted` frames localized where noise is all that counts."""
+    return check_model(frames, localized(frames[:fitted], camera), camera, PSF, TRAINED, **fields)
 
 
 def reversed_in_z(psf: SplinePsf) -> SplinePsf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_a_matching_recording_raises_nothing(scene: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def long_movie() -> np.ndarray:
-    return movie(n=500, density=1.0)
+    return movie(n=600, density=1.0)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def long_movie() -> np.ndarray:
     ],
 )
 def test_a_wrong_camera_is_named(long_movie: np.ndarray, wrong: dict[str, float], check: str, said: str) -> None:
-    found = warned(checked(long_movie, CAMERA.model_copy(update=wrong)))
+    found = warned(checked(long_movie, CAMERA.model_copy(update=wrong), fitted=60))
     assert set(found) == {check}
     assert said in found[check]
 
@@ -71,7 +72,7 @@ def test_wrong_light_is_named(scene: dict[str, Any], check: str, said: str) -> N
     found = warned(checked(movie(**scene)))
     assert check in found
     assert set(found) <= {check, "photons", "sigma"}
-    assert __import__("re").search(said, found[check])
+    assert re.search(said, found[check])
 
 
 def bead_scan(psf: SplinePsf, step_nm: float) -> np.ndarray:
