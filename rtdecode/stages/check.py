@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ WORKER = "check"
 WINDOW = 250  # frames of one look
 FEWEST = 100  # at the end of a run that was too short for a whole window
 EVERY = 2000  # fitted frames from one look to the next
+REST_S = 0.02  # between two rounds: nobody waits for this stage
 SIDE_PX = 160  # of the middle of large frames: a look takes about 2 s of one core, at low priority
 
 
@@ -33,8 +36,9 @@ class CheckStage:
     """
 
     def __init__(
-        self, folder: RunFolder, camera: Camera, psf: SplinePsf | None, trained: Trained, every: int = EVERY
-    ) -> None:
+        self, folder: RunFolder, camera: Camera, psf: SplinePsf | None, trained: Trained, every: int = EVERY,
+        rest_s: float = REST_S,
+    ) -> None:  # fmt: skip
         self._folder, self._camera, self._psf, self._trained = folder, camera, psf, trained
         self._ring: RingReader | None = None
         self._reader = LogReader.open(folder.path, missing_ok=True)
@@ -43,6 +47,7 @@ class CheckStage:
         self._found: list[Localizations] = []
         self._fitted, self._next_at, self._logged = 0, 0, -1
         self._looks, self._every = 0, every
+        self._rest_s, self._rested_at = rest_s, -math.inf
         self._standing: dict[str, str] = {}
         self._ending = self._done = False
 
@@ -50,14 +55,19 @@ class CheckStage:
         """Take a frame and what was committed; judge when a window is full and the log has come to its end."""
         if self._done:
             return None
+        if time.monotonic() - self._rested_at < self._rest_s:
+            return False
         worked = self._follow()
-        worked = self._collect() or worked
+        while self._collect():
+            worked = True
         if len(self._frames) >= WINDOW and self._logged >= self._indices[-1]:
             self._look()
         elif self._ending and not worked:
             if not self._looks and len(self._frames) >= FEWEST:
                 self._look()
             self._done = True
+        if not worked:
+            self._rested_at = time.monotonic()
         return worked
 
     def _collect(self) -> bool:
