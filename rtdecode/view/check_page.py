@@ -35,14 +35,19 @@ def write_check_page(
     lines = sum(len(row[2]) for row in rows)
     middle = max(PANEL + 2 * FONT if shown else 0, 0)
     bars = len(excess) * BAR_ROW + 3 * FONT if excess else 0
-    height = 4 * FONT + middle + bars + lines * round(FONT * 1.3) + len(rows) * 8 + 2 * GAP
+    height = 5 * FONT + middle + bars + lines * round(FONT * 1.3) + len(rows) * 8 + 2 * GAP
     image = Image.new("RGB", (WIDTH, height), PAGE)
     draw = ImageDraw.Draw(image)
     _text(draw, (GAP, GAP), title, _font(round(FONT * 1.25)))
     y = GAP + round(FONT * 2.2)
     for k, name in enumerate(shown):
         _panel(image, draw, GAP + k * (PANEL + GAP), y, name, residuals[name])
-    y += middle + (FONT if shown else 0)
+    if shown:
+        legend = (
+            f"Mean of data less fit, lone bright emitters: blue too dark, orange too bright, full at {FULL_SCALE:g} sd"
+        )
+        _text(draw, (GAP, y + middle - round(FONT * 0.2)), legend, _font(round(FONT * 0.75)), QUIET)
+    y += middle + (round(FONT * 1.8) if shown else 0)
     if excess:
         _bars(draw, y, excess)
         y += bars
