@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from rtdecode.cli import benchmark, calibrating, decide, files, making, runs, serve, tools
+from rtdecode.cli import benchmark, calibrating, check_model, decide, files, importing, making, runs, serve, tools
 from rtdecode.core.errors import RtdecodeError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for group in (runs, serve, decide, files, making, calibrating, benchmark, tools):
+for group in (runs, serve, decide, files, making, calibrating, benchmark, ing, check_model, tools):
     group.register(app)
 
 

@@ -53,6 +53,7 @@ class Display:
         self._in_place = self._console.is_terminal
         self._printed_at: float | None = None
         self._folder, self._notice = config.out, notice
+        self._warned: set[str] = set()
 
     def __enter__(self) -> Display:
         if self._in_place:
@@ -76,6 +77,10 @@ class Display:
             self._console.print(f"run folder: {self._folder}", highlight=False, soft_wrap=True, markup=False)
             if self._notice:
                 self._console.print(self._notice, highlight=False, soft_wrap=True, markup=False)
+        for warning in status.warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._console.print(f"warning: {warning}", highlight=False, soft_wrap=True, markup=False)
         if self._in_place:
             self._live.update(Text(line), refresh=True)
         elif self._printed_at is None or now - self._printed_at >= _LINE_EVERY_S:

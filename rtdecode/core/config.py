@@ -93,5 +93,6 @@ class RunConfig(StrictModel):
     control: ControlConfig = ControlConfig()
     limits: LimitsConfig = LimitsConfig()
     record: bool = False  # keep the raw frames in the run folder
+    check: bool = True  # hold what comes in against the model, in a process beside the line, and warn
     view: bool = False
     out: Path

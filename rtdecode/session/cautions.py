@@ -30,9 +30,10 @@ def cautions(
     folder: RunFolder, record: RunRecord, commits: Commits, localizations: Localizations, outcome: Outcome
 ) -> list[str]:
     """All of them, each once; what the run's own reason says already is left out."""
-    sentences = [*_frames(commits), *_camera(record), *_events(folder.read_events())]
+    events, doubts = folder.read_events(), _doubts(folder, record, commits, localizations)
+    sentences = [*_frames(commits), *_camera(record), *_events(events)]
     told = [sentence for sentence in sentences if not (outcome.reason and outcome.reason in sentence)]
-    return list(dict.fromkeys(told + _doubts(folder, record, commits, localizations)))
+    return list(dict.fromkeys(told + _checks(events, set(doubts)) + list(doubts.values())))
 
 
 def _frames(commits: Commits) -> Iterator[str]:
@@ -65,22 +66,35 @@ def _events(events: list[dict[str, Any]]) -> Iterator[str]:
                 yield f"policy {policy} failed and was asked no more: {str(reason).strip().splitlines()[-1]}"
             case {"kind": "error", "worker": worker, "reason": reason}:
                 yield f"{worker}: {reason}"
-            case {"kind": "warning", "reason": reason}:
+            case {"kind": "warning", "reason": reason} if "check" not in event:
                 yield str(reason)
             case {"kind": "drained", "fitted": int(fitted), "widefield_frames": int(frames)} if frames < fitted:
                 yield f"the wide-field image lacks {fitted - frames} of {fitted} frames (localize was restarted)"
 
 
-def _doubts(folder: RunFolder, record: RunRecord, commits: Commits, localizations: Localizations) -> list[str]:
-    """Whether the model was made for such data; empty where model or wide-field image are gone."""
+def _checks(events: list[dict[str, Any]], doubted: set[str]) -> list[str]:
+    """What the check beside the line said, with the frames it stood for; less what the whole run says anyhow."""
+    stood: dict[str, str] = {}
+    for event in events:
+        match event:
+            case {"kind": "warning", "check": str(check), "reason": reason, "frame_index": frame}:
+                stood[check] = f"{reason} (seen at frame {frame})"
+            case {"kind": "warning_over", "check": str(check), "frame_index": frame} if check in stood:
+                stood[check] += f" (no more at frame {frame})"
+    return [sentence for check, sentence in stood.items() if check not in doubted]
+
+
+def _doubts(folder: RunFolder, record: RunRecord, commits: Commits, localizations: Localizations) -> dict[str, str]:
+    """By check: whether the model was made for such data; empty where model or wide-field image are gone."""
     widefield, bundle = folder.path / FINAL_NAME, _bundle(record)
     n_fitted = int(np.count_nonzero(commits["fate"] == Fate.FITTED))
     if not widefield.exists() or not n_fitted or bundle is None or record.camera is None:
-        return []
+        return {}
     from rtdecode.analysis.doubts import Trained, doubts
 
     mean_adu = np.load(widefield, allow_pickle=False) / n_fitted
-    return doubts(localizations, n_fitted, mean_adu, record.camera, Trained(**bundle.card.ranges.model_dump()))
+    trained = Trained(**bundle.card.ranges.model_dump())
+    return {doubt.check: doubt.sentence for doubt in doubts(localizations, n_fitted, mean_adu, record.camera, trained)}
 
 
 def _bundle(record: RunRecord) -> ModelBundle | None:

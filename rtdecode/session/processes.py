@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from rtdecode.core.actions import Action, Stop
@@ -29,6 +30,8 @@ _POLL_MS = 50
 _STATUS_EVERY_S = 0.25
 _STOP_PATIENCE_S = 30.0  # after a Stop: a source that has not ended then is killed with its process
 _CLOSE_PATIENCE_S = 5.0  # a terminated acquire closes camera and light
+_CHECK_PATIENCE_S = 10.0  # after the log is complete: its last look
+_READERS = ("decide", "check")  # they end when the log is complete
 _DECIDE_PATIENCE_S = 60.0  # after the log is complete: policies that have not come to its end then are not awaited
 _POLICIES_SLOW_S = 3.0  # then the terminal says so
 _KILL_ALL_AT = 3  # the third Ctrl-C waits for nothing any more
@@ -62,6 +65,7 @@ class ProcessSession:
             while not self._is_drained():
                 self._tick()
             self._end_decide()
+            self._end_check()
             return self._safe_stop.judge(self._outcome())
         finally:
             self._clean_up()
@@ -86,7 +90,7 @@ class ProcessSession:
 
     def _is_drained(self) -> bool:
         """Frames have come to their end, in the log or never to be, and the hardware to its rest."""
-        working = any(child.running for name, child in self._children.items() if name != "decide")
+        working = any(child.running for name, child in self._children.items() if name not in _READERS)
         return not working and not self._safe_stop.running
 
     def _end_decide(self) -> None:
@@ -102,6 +106,17 @@ class ProcessSession:
                 child.kill()
                 child.restarts = self._record.limits.restarts
             self._tick()
+
+    def _end_check(self) -> None:
+        """Its last look is worth a few seconds, and no more."""
+        deadline = time.monotonic() + _CHECK_PATIENCE_S
+        child = self._children.get("check")
+        if child is None or not child.running:
+            return
+        self._door.order("check", Stop("the log is complete"))
+        while child.running and time.monotonic() < deadline:
+            self._tick()
+        child.kill()
 
     def _outcome(self) -> Outcome:
         """Our own fault first, then what acquire said through the ring."""
@@ -193,7 +208,7 @@ class ProcessSession:
                 self._door.order(name, Stop("there will be no frames"))
 
     def _may_restart(self, child: Child) -> bool:
-        within = child.restarts < self._record.limits.restarts
+        within = child.name != "check" and child.restarts < self._record.limits.restarts
         return within and self._fault is None and not self._given_up
 
     def _restart(self, child: Child) -> None:
@@ -207,6 +222,8 @@ class ProcessSession:
         if self._given_up:
             return  # we killed it
         why = f"{child.name}: {child.how_it_ended()}"
+        if child.name == "check":
+            return self._warn(f"{why}; whether the model fits the data was not checked any more")
         started = self._said("acquire").get("state") not in (None, "opening", "waiting for readers")
         if child.name == "localize" or not started:  # at the start what was asked for must be there
             self._fault = self._fault or why
@@ -252,7 +269,8 @@ class ProcessSession:
 
     def _status(self) -> RunStatus:
         acquire, localize = (self._said(name) for name in ("acquire", "localize"))
-        return self._watch.status(self._state(acquire, localize), acquire, localize)
+        warnings = tuple(str(words) for words in self._said("check").get("warnings", ()))
+        return replace(self._watch.status(self._state(acquire, localize), acquire, localize), warnings=warnings)
 
     def _said(self, name: str) -> dict[str, Any]:
         child = self._children.get(name)
@@ -270,7 +288,9 @@ class ProcessSession:
         if acquire.get("state") == "opening" and acquire.get("why"):
             return f"waiting: {acquire['why']}"
         starting = [
-            n for n, child in self._children.items() if child.status.get("state") not in ("running", "finished")
+            n
+            for n, child in self._children.items()
+            if n != "check" and child.status.get("state") not in ("running", "finished")
         ]
         return f"starting: {', '.join(starting)}"
 

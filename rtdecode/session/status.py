@@ -25,6 +25,7 @@ class RunStatus:
     behind: int = 0  # frames in the ring that are not yet fitted
     fps: float | None = None  # fitted frames a second, over the last seconds
     latency_ms: float | None = None  # median of the last frames, arrival to commit
+    warnings: tuple[str, ...] = ()  # what stands against the model, by what came in so far
 
 
 class Watch:

@@ -23,7 +23,7 @@ from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.safe_stop import SafeStopStage
 from rtdecode.streams.run_folder import RunFolder
 
-WorkerName = Literal["acquire", "localize", "decide", "record"]
+WorkerName = Literal["acquire", "localize", "decide", "record", "check"]
 SOURCE_METHODS = ("open", "start", "read", "apply", "close")
 
 
@@ -57,8 +57,11 @@ class WorkerStage(Protocol):
 
 def worker_names(record: RunRecord) -> list[WorkerName]:
     """The workers of this run, in the order they are started."""
-    names: list[WorkerName] = ["localize", "acquire"]
-    return [*(["decide"] if record.policies else []), *names, *(["record"] if record.record else [])]  # type: ignore[list-item]
+    wanted: list[tuple[WorkerName, bool]] = [
+        ("decide", bool(record.policies)), ("localize", True), ("acquire", True), ("record", record.record),
+        ("check", record.check),
+    ]  # fmt: skip
+    return [name for name, is_wanted in wanted if is_wanted]
 
 
 def build_stage(name: str, folder: RunFolder, record: RunRecord, wish: Wish) -> WorkerStage:
@@ -72,9 +75,11 @@ def build_stage(name: str, folder: RunFolder, record: RunRecord, wish: Wish) -> 
             return DecideStage(folder, build_policies(record), camera_px_nm(record), wish)
         case "record":
             return RecordStage(folder)
+        case "check":
+            return build_check(folder, record)
         case "safe-stop":
             return SafeStopStage(lambda: build_source(record, None), folder)
-    raise ConfigError(f"no worker is called {name!r}; known: acquire, localize, decide, record, safe-stop")
+    raise ConfigError(f"no worker is called {name!r}; known: acquire, localize, decide, record, check, safe-stop")
 
 
 def needed(record: RunRecord) -> frozenset[str]:
@@ -122,6 +127,18 @@ def build_localize(folder: RunFolder, record: RunRecord) -> WorkerStage:
         return fitter
 
     return LocalizeStage(folder, make_fitter, record.limits.late_ms)
+
+
+def build_check(folder: RunFolder, record: RunRecord) -> WorkerStage:
+    """Of a bundle without a PSF only ranges and camera are checked."""
+    from rtdecode.analysis.doubts import Trained
+    from rtdecode.fit.bundle import ModelBundle
+    from rtdecode.physics.psf import SplinePsf
+    from rtdecode.stages.check import CheckStage
+
+    bundle = ModelBundle.load(record.model)
+    psf = SplinePsf.load(bundle.psf_path) if PSF in bundle.card.files else None
+    return CheckStage(folder, record.camera or bundle.camera, psf, Trained(**bundle.card.ranges.model_dump()))
 
 
 def _warm_up(fitter: Any, shape: tuple[int, int], dtype: str) -> None:

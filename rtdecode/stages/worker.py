@@ -30,6 +30,8 @@ _LAST_WORDS = 3
 def run_worker(name: str, run_dir: Path) -> int:
     """Run the worker `name` of this run to its end; the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the session decides
+    if name == "check" and hasattr(os, "nice"):
+        os.nice(15)  # what it computes must never be a frame's latency
     folder = RunFolder.open(run_dir)
     wishes: deque[Action] = deque()
     line = _Line(folder, name, wishes)

@@ -19,7 +19,7 @@ from rtdecode.core.config import DetectionConfig, EngineConfig
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import PSF, ModelBundle, RecommendedFilter
 from rtdecode.physics.judge_scenes import Movie, SceneConfig, flash_movie, lone_movie, structure_movie
-from rtdecode.physics.psf import Psf, SplinePsf
+from rtdecode.physics.psf import Psf, load_psf
 from rtdecode.physics.structures import Field
 from rtdecode.train.benchmark_config import BenchmarkConfig
 from rtdecode.train.score import Frames, Report, bounds_of, errors_over_bound, fit_frames, recall_by_bound

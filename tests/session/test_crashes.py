@@ -72,7 +72,7 @@ def test_decide_dies_its_decisions_are_those_of_a_run_without_the_crash(kit: Kit
 
 def test_the_session_dies_nobody_is_left_and_the_camera_is_closed(kit: Kit) -> None:
     process, run = start_live(kit, 10, record=True)
-    assert len(workers(run)) == 3
+    assert len(workers(run)) == 4  # acquire, localize, record, check
     process.kill()
     process.wait()
     assert RunFolder.open(run).read_report() is None
