@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from rtdecode.cli import decide, files, making, runs, serve, tools
+from rtdecode.cli import decide, estimating, estimating_camera, files, making, runs, serve, tools
 from rtdecode.core.errors import RtdecodeError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for group in (runs, serve, decide, files, making, tools):
+for group in (runs, serve, decide, estimating, estimating_camera, files, making, tools):
     group.register(app)
 
 

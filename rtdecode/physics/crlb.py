@@ -74,11 +74,11 @@ def _fisher(
     slopes = slopes.reshape(len(x_px), 5, -1)  # (n, 5, s * s)
     slopes[:, :3] *= photons[:, None, None]
     expected = photons[:, None] * slopes[:, 3] + background[:, None]
-    weight = np.where(seen, 1.0 / _variance(camera, expected), 0.0)
+    weight = np.where(seen, 1.0 / pixel_variance(camera, expected), 0.0)
     return np.asarray((slopes * weight[:, None]) @ slopes.transpose(0, 2, 1))
 
 
-def _variance(camera: Camera, expected_photons: F8) -> F8:
+def pixel_variance(camera: Camera, expected_photons: F8) -> F8:
     """Variance of a pixel's reading, in photons squared; floored at 1e-6 so that a dark pixel stays finite."""
     shot = camera.excess_noise * (np.maximum(expected_photons, 0.0) * camera.qe + camera.spurious_e)
     read = (camera.read_noise_e / (camera.em_gain or 1.0)) ** 2

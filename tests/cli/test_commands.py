@@ -16,7 +16,7 @@ from rtdecode.cli.terminal import status_line
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.session.status import RunStatus
 
-COMMANDS = sorted(c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden)
+COMMANDS = sorted(c.name or c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden)
 Captured = pytest.CaptureFixture[str]
 
 
