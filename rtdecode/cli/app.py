@@ -7,7 +7,20 @@ import sys
 
 import typer
 
-from rtdecode.cli import benchmark, calibrating, check_model, decide, files, importing, making, runs, serve, tools
+from rtdecode.cli import (
+    benchmark,
+    calibrating,
+    check_model,
+    decide,
+    estimating,
+    estimating_camera,
+    files,
+    importing,
+    making,
+    runs,
+    serve,
+    tools,
+)
 from rtdecode.core.errors import RtdecodeError
 
 app = typer.Typer(
@@ -18,7 +31,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for group in (runs, serve, decide, files, making, calibrating, benchmark, ing, check_model, tools):
+_FOR_MODELS = (calibrating, estimating, estimating_camera, importing, check_model, benchmark)
+for group in (runs, serve, decide, files, making, *_FOR_MODELS, tools):
     group.register(app)
 
 

@@ -121,9 +121,9 @@ def _check(
     from rtdecode.analysis.doubts import Trained
     from rtdecode.analysis.model_check import check_model as check
     from rtdecode.fit.bundle import PSF
-    from rtdecode.physics.psf import SplinePsf
+    from rtdecode.physics.psf import load_psf, spline_of
 
-    psf = SplinePsf.load(bundle.psf_path) if PSF in bundle.card.files else None
+    psf = spline_of(load_psf(bundle.psf_path)) if PSF in bundle.card.files else None
     trained = Trained(**bundle.card.ranges.model_dump())
     return check(pixels, found, record.camera or bundle.camera, psf, trained, step_nm)
 

@@ -133,11 +133,11 @@ def build_check(folder: RunFolder, record: RunRecord) -> WorkerStage:
     """Of a bundle without a PSF only ranges and camera are checked."""
     from rtdecode.analysis.doubts import Trained
     from rtdecode.fit.bundle import ModelBundle
-    from rtdecode.physics.psf import SplinePsf
+    from rtdecode.physics.psf import load_psf, spline_of
     from rtdecode.stages.check import CheckStage
 
     bundle = ModelBundle.load(record.model)
-    psf = SplinePsf.load(bundle.psf_path) if PSF in bundle.card.files else None
+    psf = spline_of(load_psf(bundle.psf_path)) if PSF in bundle.card.files else None
     return CheckStage(folder, record.camera or bundle.camera, psf, Trained(**bundle.card.ranges.model_dump()))
 
 

@@ -8,8 +8,8 @@ from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.decode_configuration import DECODE_DETECTION, DecodeRun
 from rtdecode.fit.export import export_bundle
 from rtdecode.fit.network import Network
-from rtdecode.physics.psf import SplinePsf
-from rtdecode.train.finish import RECOMMENDED, psf_summary
+from rtdecode.physics.psf import load_psf
+from rtdecode.train.finish import RECOMMENDED
 
 
 def bundle_of_decode(
@@ -19,7 +19,7 @@ def bundle_of_decode(
 
     Raises BundleError (folder taken), EngineError (graph differs from the network), CalibrationError (no PSF file).
     """
-    summary = psf_summary(SplinePsf.load(psf)) if psf is not None else {}
+    summary = load_psf(psf).summary() if psf is not None else {}
     return export_bundle(
         folder,
         network,
