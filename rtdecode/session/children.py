@@ -14,7 +14,7 @@ from rtdecode.stages.worker import REFUSED
 from rtdecode.streams.run_folder import RunFolder
 
 End = Literal["done", "refused", "crashed"]
-SILENT_AFTER_S = {"localize": 60.0, "record": 60.0, "acquire": 30.0, "decide": 20.0}
+SILENT_AFTER_S = {"localize": 60.0, "record": 60.0, "check": 60.0, "acquire": 30.0, "decide": 20.0}
 """A worker that has spoken and then says nothing for so long hangs (a driver, a GPU, a policy)."""
 FIRST_WORD_S = 300.0  # imports, compilation and a camera's start may take long
 _KILL_WAIT_S = 10.0

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from runs import CAMERA, HERE, N_FRAMES, Kit, Watched, bytes_of, worker, workers
+from runs import CAMERA, HERE, N_FRAMES, Kit, Watched, bytes_of, wait_for, worker, workers
 
 from rtdecode import session
 from rtdecode.session import children
@@ -69,3 +69,14 @@ def test_the_recorder_hangs_and_the_run_goes_on(kit: Kit) -> None:
     result = run.end()
     assert result.outcome.finish == "completed" and result.report["frames"]["fitted"] == N_FRAMES
     assert "record was restarted: hung" in warnings_of(result.report)
+
+
+def test_the_checker_hangs_and_the_run_ends_with_a_word_about_it(kit: Kit) -> None:
+    run = Watched(kit.config("run", {"hold_after": 18}))
+    run.wait_for_frames(10)
+    worker(run.folder.path, "check").send_signal(signal.SIGSTOP)
+    wait_for(lambda: "hangs" in run.folder.events.read_text(), "the session to notice")
+    kit.go.touch()
+    result = run.end()
+    assert result.outcome.finish == "completed" and result.report["frames"]["fitted"] == N_FRAMES
+    assert "check: hung: said nothing for 2 s" in warnings_of(result.report)
