@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -33,24 +34,25 @@ def test_the_configuration_stays_and_the_run_adds_its_own_block(folder: RunFolde
     assert again.ring_path is None and again.door_endpoint is None and again.read_report() is None
 
 
-@pytest.fixture
-def no_room(folder: RunFolder) -> Iterator[None]:
-    """No file of this process may grow beyond 100 bytes, as if the disk were full."""
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file of this process may grow beyond 100 bytes, as if the disk were full; nor may pytest's own output."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.usefixtures("no_room")
 def test_a_full_disk_is_one_sentence_and_leaves_no_half_files(folder: RunFolder) -> None:
     before = sorted(folder.path.rglob("*"))
-    with pytest.raises(RunFolderError, match=r"report.json cannot be written: only \d+ kB free in"):
+    with no_room(), pytest.raises(RunFolderError, match=r"report.json cannot be written: only \d+ kB free in"):
         folder.write_report({"reason": "x" * 200})
-    with pytest.raises(RunFolderError, match=r"needs a megabyte .* only \d+ kB free"):
+    with no_room(), pytest.raises(RunFolderError, match=r"needs a megabyte .* only \d+ kB free"):
         folder.take_reserve()
-    with pytest.raises(RunFolderError, match=r"cannot be made: .* only \d+ kB free"):
+    with no_room(), pytest.raises(RunFolderError, match=r"cannot be made: .* only \d+ kB free"):
         RunFolder.create(folder.path.parent / "next", CONFIG)
     assert sorted(folder.path.rglob("*")) == before and not (folder.path.parent / "next").exists()
 
