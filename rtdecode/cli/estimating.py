@@ -45,7 +45,7 @@ def estimate(
     from rtdecode.sources.scene import load_psf
     from rtdecode.train.proposal import Ranges
 
-    taken = load_yaml(camera, Camera)
+    taken = load_yaml(camera, Camera).with_maps_in(camera.parent)
     psf_model = load_psf(psf, taken)
     place = out or Path(f"{recording.stem}-estimate")
     if place.exists():
@@ -54,7 +54,8 @@ def estimate(
     found = look(blocks, taken, psf_model)
     ranges = Ranges.of(found)
     _new_folder(place)
-    _write(place, found, ranges, taken, recording, psf)
+    simulated = taken.model_copy(update={"maps": None})  # a training draws its own
+    _write(place, found, ranges, simulated, recording, psf)
     if as_json:
         typer.echo(json.dumps({**found.as_dict(), "out": str(place)}, indent=2, ensure_ascii=False))
     else:
@@ -94,12 +95,12 @@ def _read(path: Path, camera: Camera, units: Any, first: int, last: int, side: t
         source.start()
         height, width = source.roi.shape
         top, left = (height - side[0]) // 2, (width - side[1]) // 2
-        pixels = np.empty(source.roi.shape, source.dtype)
+        pixels, maps = np.empty(source.roi.shape, source.dtype), camera.load_maps(source.roi)
         found: list[Any] = []
         while len(found) < last - first:
             try:
                 if source.read(pixels) is not None:
-                    found.append(camera.photons(pixels[top : top + side[0], left : left + side[1]]))
+                    found.append(camera.photons(pixels, maps)[top : top + side[0], left : left + side[1]])
             except EndOfStream:
                 break
     finally:

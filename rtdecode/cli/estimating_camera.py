@@ -91,7 +91,6 @@ def _fields(found: CameraEstimate, px_nm: tuple[float, float], stated: float | N
 def _write(out: Path, found: CameraEstimate, fields: dict[str, Any]) -> None:
     import yaml
 
-    from rtdecode.core.camera import Camera
     from rtdecode.view.camera_page import write_camera_page
 
     if found.maps is not None:
@@ -100,7 +99,7 @@ def _write(out: Path, found: CameraEstimate, fields: dict[str, Any]) -> None:
     text = "# Made by `rtdecode estimate-camera`; qe 1: photons are detected photo-electrons.\n"
     text += "".join(f"# {name}: could not be told; fill it in\n" for name in missing)
     text += yaml.safe_dump(fields, sort_keys=False, default_flow_style=None)
-    if found.maps is not None and "maps" in Camera.model_fields:
+    if found.maps is not None:
         text += f"maps: {MAPS}\n"
     (out / "camera.yaml").write_text(text, encoding="utf-8")
     maps = {} if found.maps is None else {

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from rtdecode.cli.app import run
 from rtdecode.core.camera import Camera
-from rtdecode.core.camera_maps import CameraMaps
+from rtdecode.core.frames import Roi
 from rtdecode.core.yaml_files import load_yaml
 from rtdecode.physics.camera import adu_from_photons
 from rtdecode.physics.simulate import simulate_clips
@@ -90,14 +89,15 @@ def test_estimate_camera_writes_a_camera_and_its_maps(tmp_path: Path, capsys: Ca
     given = ["--dark", str(dark), "--light", str(low), "--light", str(high), "--px-nm", "100,110", "--out", str(out)]
     assert run(["estimate-camera", *given, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    fields = yaml.safe_load((out / "camera.yaml").read_text())
-    camera = Camera.model_validate({name: value for name, value in fields.items() if name != "maps"})
+    camera = load_yaml(out / "camera.yaml", Camera).with_maps_in(out)
     assert camera.px_nm == (100, 110) and told["e_per_adu"] == camera.e_per_adu
     assert camera.e_per_adu == pytest.approx(0.46, rel=0.02)
     assert camera.read_noise_e == pytest.approx(1.6, rel=0.03)
     assert camera.baseline_adu == pytest.approx(100, abs=0.2)
-    maps = CameraMaps.load(out / "camera-maps.safetensors")
-    assert maps.e_per_adu.shape == (20, 28)
+    maps = camera.load_maps(Roi(0, 0, 28, 20))
+    assert maps is not None and maps.e_per_adu.shape == (20, 28)
+    frame = camera.photons(np.load(low)[:200].mean(0).astype(np.uint16), maps)
+    assert frame.mean() == pytest.approx(150, rel=0.03)
     with Image.open(out / "camera.png") as page:
         assert np.asarray(page).std() > 5
 
