@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtdecode.cli.files import _pixel_size
-from rtdecode.cli.making import _new_file, read_stack
+from rtdecode.cli.files import pixel_size
+from rtdecode.cli.making import new_file, read_stack
 from rtdecode.core.errors import CalibrationError, ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def calibrate(
     files = beads or []
     picture = page or out.with_suffix(".png")
     _check(files, out, picture, kind, psf_sigma_px)
-    pixels = None if px_nm is None else _pixel_size(px_nm)
+    pixels = None if px_nm is None else pixel_size(px_nm)
     if kind == "gaussian-2d":
         drawn = _plain_gaussian(psf_sigma_px, roi_px, pixels or _usual())
     elif len(files) == 1 and files[0].suffix in (SMAP, OURS):
@@ -81,7 +81,7 @@ def _check(files: list[Path], out: Path, picture: Path, kind: str, psf_sigma_px:
         raise ConfigError("name a bead stack, a *_3dcal.mat or a PSF; without beads: --kind gaussian-2d")
     if out.suffix not in (SMAP, OURS):
         raise ConfigError(f"--out {out}: expected a name that ends in {OURS} or {SMAP} (SMAP's)")
-    _new_file(out)
+    new_file(out)
     if picture.exists():
         raise ConfigError(f"{picture}: exists already; choose another --page or remove it")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtdecode.cli.making import _new_folder
+from rtdecode.cli.making import new_folder
 from rtdecode.core.errors import ConfigError, EndOfStream, RecordingError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def estimate(
     blocks = _read_blocks(recording, taken, units, frames)
     found = look(blocks, taken, psf_model)
     ranges = Ranges.of(found)
-    _new_folder(place)
     simulated = taken.model_copy(update={"maps": None})  # a training draws its own
-    _write(place, found, ranges, simulated, recording, psf)
+    with new_folder(place):
+        _write(place, found, ranges, simulated, recording, psf)
     if as_json:
         typer.echo(json.dumps({**found.as_dict(), "out": str(place)}, indent=2, ensure_ascii=False))
     else:

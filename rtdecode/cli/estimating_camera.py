@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtdecode.cli.files import _pixel_size
-from rtdecode.cli.making import _frames, _new_folder
+from rtdecode.cli.files import pixel_size
+from rtdecode.cli.making import frames_of, new_folder
 from rtdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ def estimate_camera(
     """  # noqa: E501
     from rtdecode.physics.photon_transfer import estimate_camera as measure
 
-    pixels = _pixel_size(px_nm)
+    pixels = pixel_size(px_nm)
     if e_per_adu is not None and light:
         raise ConfigError("--e-per-adu is for dark frames alone; with --light the gain is measured")
     if out.exists():
         raise ConfigError(f"--out {out}: exists already; choose another name or remove it")
     found = measure(_moments(dark) if dark else None, [_moments(path) for path in light or []], em_gain)
-    _new_folder(out)
     fields = _fields(found, pixels, e_per_adu)
-    _write(out, found, fields)
+    with new_folder(out):
+        _write(out, found, fields)
     if as_json:
         typer.echo(json.dumps({**fields, "told": list(found.told), "out": str(out)}, indent=2, ensure_ascii=False))
     else:
@@ -69,7 +69,7 @@ def _moments(path: Path) -> Moments:
     source.open()
     try:
         source.start()
-        return Moments.of(_frames(source), str(path))
+        return Moments.of(frames_of(source), str(path))
     finally:
         source.close()
 

@@ -83,7 +83,7 @@ def evaluate(
     if px_nm is None and not what.is_dir():
         typer.echo(f"rtdecode: {what} counts from a pixel's corner; its pixels are assumed to be 100 nm wide, "
                    "else give --px-nm", err=True)  # fmt: skip
-    scores = _score(what, truth, frames, _pixel_size(px_nm or "100"))
+    scores = _score(what, truth, frames, pixel_size(px_nm or "100"))
     typer.echo(json.dumps(scores, indent=2) if as_json else "\n".join(_score_lines(scores)))
 
 
@@ -172,7 +172,7 @@ def _shown(name: str, value: float | int | None) -> str:
     return f"{value:.{1 if name.endswith('_nm') else 3}f}" if isinstance(value, float) else str(value)
 
 
-def _pixel_size(text: str) -> tuple[float, float]:
+def pixel_size(text: str) -> tuple[float, float]:
     """(x, y) nm from `100` or `127,117`."""
     try:
         sizes = [float(part) for part in text.split(",")]

@@ -35,7 +35,7 @@ def simulate(
     scene = {"frames": frames, "paced": False, "density_um2": density, "structure": structure, "width_px": width,
              "height_px": height, "background": background, "seed": seed}  # fmt: skip
     source, camera_yaml = _simulated(scene, model, out / "truth.csv")
-    with _new_folder(out):
+    with new_folder(out):
         _write_tiff(source, out / "movie.tif")
         (out / "camera.yaml").write_text(camera_yaml, encoding="utf-8")
     typer.echo(f"{out / 'movie.tif'}, {out / 'truth.csv'}, {out / 'camera.yaml'}")
@@ -79,7 +79,7 @@ def read_stack(path: Path) -> Any:
     source.open()
     try:
         source.start()
-        return np.stack(list(_frames(source)))
+        return np.stack(list(frames_of(source)))
     finally:
         source.close()
 
@@ -90,7 +90,7 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _frames(source: Source) -> Any:
+def frames_of(source: Source) -> Any:
     """Each frame (H, W) of a source that can wait."""
     import numpy as np
 
@@ -129,14 +129,14 @@ def _write_tiff(source: Source, path: Path) -> None:
     try:
         source.start()
         with TiffWriter(path, bigtiff=True) as tiff:
-            for pixels in _frames(source):
+            for pixels in frames_of(source):
                 tiff.write(pixels, contiguous=True)
     finally:
         source.close()
 
 
 @contextmanager
-def _new_folder(path: Path) -> Iterator[None]:
+def new_folder(path: Path) -> Iterator[None]:
     """A folder that is there, and whole, only where the body came to its end; raises ConfigError."""
     from rtdecode.streams.files import why_not
 
@@ -153,7 +153,7 @@ def _new_folder(path: Path) -> Iterator[None]:
         raise
 
 
-def _new_file(path: Path) -> None:
+def new_file(path: Path) -> None:
     """Known before minutes of work, not after; what is there may be the PSF of a training."""
     if path.exists():
         raise ConfigError(f"--out {path}: exists already; choose another name or remove it")

@@ -41,10 +41,10 @@ class CameraMaps:
 
     def save(self, path: Path) -> None:
         """Write as one safetensors file with its format in the metadata."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         tensors = {field.name: np.ascontiguousarray(getattr(self, field.name), np.float32) for field in fields(self)}
-        save_file(tensors, path, {"format": CAMERA_MAPS_FORMAT})
+        path.write_bytes(save(tensors, {"format": CAMERA_MAPS_FORMAT}))  # save_file would ignore the umask
 
     def cut(self, roi: Roi, path: Path) -> CameraMaps:
         """The part of a region of the sensor; maps as large as its frames are taken as that region's own.
