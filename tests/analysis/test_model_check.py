@@ -65,7 +65,7 @@ def mirrored_x() -> SplinePsf:
         ({"background": 400.0}, "background", "about 4.. photons per pixel, trained were 30 to 225"),
         ({"photons": 40000.0}, "photons", "beyond the trained 100 to 25000"),
         ({"photons": 40000.0}, "sigma", "times the bound of a single frame"),
-        ({"density": 4.5, "n": 100}, "density", "trained was up to 2.5"),
+        ({"density": 4.5, "n": 100}, "density", "trained was up to 3"),
     ],
 )
 def test_wrong_light_is_named(scene: dict[str, Any], check: str, said: str) -> None:
