@@ -39,6 +39,7 @@ FIXED = 30_000  # frames, what people take today
 CAP = 60_000
 CHUNK = 500
 HOPELESS = "bleached before the target: should never stop"
+FLICKER = "a pattern lit every 300 frames: should never stop"
 
 SCENES: dict[str, Scene] = {
     **{
@@ -59,6 +60,7 @@ SCENES: dict[str, Scene] = {
     "sigma said 20% too small, spread 0.35 background 10%": Scene(0.35, 0.1, sigma_error=0.8),
     "sigma said 20% too large, spread 0.35 background 10%": Scene(0.35, 0.1, sigma_error=1.2),
     "small field (1,000 cells), spread 0.35 background 10%": Scene(0.35, 0.1, field_cells=128, structure_cells=1000),
+    FLICKER: Scene(background=0.1, field_cells=128, structure_cells=1000, period=300),
 }
 
 

@@ -27,6 +27,7 @@ class Scene:
     structure_cells: int = 4000
     cell_nm: float = 40.0
     rate: float = 4.5e-4  # mean blinks of a structure cell in a frame
+    period: float = 0.0  # frames from one blink of a cell to the next, which is then no blinking at all; 0: by chance
     on_frames: float = 3.0  # mean length of a blink
     found: float = 0.9  # of its frames are localized
     sigma_nm: float = 10.0  # of a localization; log-normal with a spread of 25 % around it
@@ -101,11 +102,21 @@ def _blinks(
     scene: Scene, n_cells: int, frames: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Whose, and its first frame, of each blink."""
+    if scene.period:
+        return _flickers(scene.period, n_cells, frames, rng)
     rates = scene.rate * np.exp(scene.spread * rng.standard_normal(n_cells) - scene.spread**2 / 2)
     forward, backward = _clock(scene)
     numbers = rng.poisson(rates * forward(frames))
     who = np.repeat(np.arange(n_cells), numbers)
     return who, backward(rng.uniform(0, forward(frames), len(who))).astype(np.int64)
+
+
+def _flickers(
+    period: float, n_cells: int, frames: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `_blinks` for cells that are lit once in a period, each in its phase; a static pattern at one frame."""
+    times = rng.uniform(0, period, n_cells)[:, None] + period * np.arange(int(frames / period))  # (cells, blinks)
+    return np.repeat(np.arange(n_cells), times.shape[1]), times.ravel().astype(np.int64)
 
 
 def _frames_of(

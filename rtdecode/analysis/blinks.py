@@ -41,6 +41,7 @@ class BlinkCounter:
         self._open = np.zeros((1024, 3), np.float64)  # sums of x w, y w, w
         self._open_at = np.zeros((1024, 4), np.int64)  # first frame, last frame, cell row, cell column
         self._n_open = 0
+        self._hits = np.zeros((0, 0), np.int32)  # localizations, of which a blink has one or many
 
     def add(self, localizations: Localizations, max_sigma_nm: float = math.inf) -> None:
         """Take the next localizations, in the order of their frames; those without a sigma up to the limit are left."""
@@ -52,6 +53,7 @@ class BlinkCounter:
             return
         x, y, sigma_nm, frames = x[good], y[good], sigma_nm[good], localizations.frame_index[good]
         self._make_room(int(y.max() / self._cell_nm) + 1, int(x.max() / self._cell_nm) + 1, len(x))
+        np.add.at(self._hits, ((y / self._cell_nm).astype(np.int64), (x / self._cell_nm).astype(np.int64)), 1)
         self._take(frames, x, y, sigma_nm)
 
     def _take(self, frames: Ints, x: Floats, y: Floats, sigma_nm: Floats) -> None:
@@ -80,6 +82,11 @@ class BlinkCounter:
         return self._counts
 
     @property
+    def hits(self) -> NDArray[np.int32]:
+        """(H, W) localizations so far; a view that changes."""
+        return self._hits
+
+    @property
     def scatter_nm(self) -> float:
         """Mean sigma of a blink's position, of those in cells that were hit often; NaN before there are any."""
         often = self._counts >= _OFTEN
@@ -93,6 +100,7 @@ class BlinkCounter:
         if any(missing):
             more = tuple((0, -(-m // _BLOCK_CELLS) * _BLOCK_CELLS) for m in missing)
             self._counts, self._scatter = np.pad(self._counts, more), np.pad(self._scatter, more)
+            self._hits = np.pad(self._hits, more)
             self._open_of = np.pad(self._open_of, more, constant_values=-1)
             self._last_frame = np.pad(self._last_frame, more, constant_values=_LONG_AGO)
             self._last = np.pad(self._last, (*more, (0, 0)))

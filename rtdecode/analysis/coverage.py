@@ -22,6 +22,8 @@ ROUNDS = 3  # of spill and rates in turn; further ones change nothing that the i
 COARSEST = 0.35  # scatter of an event in cells, beyond which cells cannot be told apart
 MIN_EVENTS = 1000
 MIN_STRUCTURE_CELLS = 100.0
+MAX_SPREAD = 1.2  # the widest that tools/benchmark_stopping.py covers; there it passed at 1.04 at most
+MAX_JUMP = 1.25  # of the structure's cells between two looks; where it passed there 0.84 to 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,19 @@ def estimate_coverage(
     trouble = "" if fit.converged else "the fit of the blink rates did not converge"
     cells, background = fit.structure_cells, fit.background
     return Coverage(1 - fit.unseen, *bounds, cells, background, fit.spread, growth, trouble)
+
+
+def contradiction(now: Coverage, before: Coverage) -> str:
+    """Why an estimate at the target is not to be believed after the look before it; "" where nothing is odd."""
+    if now.spread > MAX_SPREAD:
+        return f"the blink rates spread by {now.spread:.2f}; how often this is wrong is measured up to {MAX_SPREAD}"
+    jump = now.structure_cells / before.structure_cells  # NaN before there were two looks
+    if not before.trouble and not 1 / MAX_JUMP <= jump <= MAX_JUMP:
+        return (
+            f"the structure went from {before.structure_cells:.0f} to {now.structure_cells:.0f} cells since the last "
+            "look: what is counted is not one structure that blinks"
+        )
+    return ""
 
 
 def _fit(

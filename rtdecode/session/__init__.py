@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtdecode.core.config import RunConfig
-from rtdecode.core.errors import RtdecodeError, RunFolderError
+from rtdecode.core.errors import ConfigError, RtdecodeError, RunFolderError, SourceError
 from rtdecode.core.interrupt import Interrupt
 from rtdecode.session.children import start_viewer
 from rtdecode.session.inline import InlineSession
+from rtdecode.session.listening import Listening
 from rtdecode.session.processes import OnStatus, ProcessSession
 from rtdecode.session.report import close_run, judge
 from rtdecode.session.resolve import resolve
@@ -20,7 +21,7 @@ from rtdecode.stages.run_record import RunRecord
 from rtdecode.streams.memory import remove_abandoned
 from rtdecode.streams.run_folder import RunFolder
 
-__all__ = ["Interrupt", "Outcome", "RunResult", "RunStatus", "run", "run_inline"]
+__all__ = ["Interrupt", "Listening", "Outcome", "RunResult", "RunStatus", "listen", "run", "run_inline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ def run(
     later is the run's outcome.
     """
     record = resolve(config, origin)
+    if not inline:
+        _refuse_another_process(record)
     folder = _begin(record)
     kind = InlineSession if inline else ProcessSession
     for caution in record.cautions:
@@ -73,6 +76,31 @@ def _begin(record: RunRecord) -> RunFolder:
         folder.discard()
         raise
     return folder
+
+
+def listen(config: RunConfig) -> Listening[RunResult]:
+    """Begin `config` in a thread of this process and return when its source listens: for `use: mda`.
+
+    Start the MDA after that. Raises RtdecodeError where the run did not get so far.
+    """
+    listening = Listening(lambda interrupt, hear: run(config, interrupt=interrupt, on_status=hear, inline=True))
+    listening.begin()
+    if listening.is_over:
+        raise SourceError(f"the run ended before it could listen: {listening.result().outcome.reason}")
+    return listening
+
+
+def _refuse_another_process(record: RunRecord) -> None:
+    """Workers are processes of their own, and an MDA can only be heard in the one that runs it."""
+    if record.source.use != "mda":
+        return
+    line = record.lines_below("source").get(("use",))
+    place = f"{record.origin}, line {line}" if line else record.origin
+    raise ConfigError(
+        f"{place}: the source mda listens to an MDA that a program runs in its own process, and `rtdecode live` works "
+        "in processes of its own, where there is none. Call rtdecode.session.listen in that program "
+        "(docs/micromanager.md, 'Listening to an MDA'), or let rtdecode run the camera: use: micromanager or mmcore"
+    )
 
 
 def _silent(status: RunStatus) -> None:

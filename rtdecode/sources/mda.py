@@ -19,6 +19,10 @@ from rtdecode.sources.mmcore_connect import camera_region, full_scale, running_c
 from rtdecode.sources.mmcore_tags import Expected
 
 MS_TO_NS = 1e6
+NO_CORE = (
+    "an MDA can only be heard in the process that runs it: call rtdecode.session.listen in that program, once its "
+    "configuration is loaded (docs/micromanager.md, 'Listening to an MDA')"
+)
 
 
 class MDASource(StrictModel):
@@ -80,7 +84,7 @@ class MDASource(StrictModel):
     def open(self) -> None:
         """Find the core and its camera; raises SourceError."""
         self.close()
-        self._core = self._attached if self._attached is not None else running_core()
+        self._core = self._attached if self._attached is not None else running_core(NO_CORE)
         self._expected = trying("ask the camera", lambda: camera_region(self._core))
         self._full_scale_adu = full_scale(self._core, self.camera)
         height, width = self._expected.roi.shape

@@ -144,13 +144,11 @@ def _new_core(config_file: Path, adapter_folder: Path | None) -> Any:
     return pymmcore_plus.CMMCorePlus(mm_path=mm_path)
 
 
-def running_core() -> Any:
-    """The core that pymmcore-plus keeps for this process; raises SourceError where it has no camera."""
+def running_core(instead: str = "name a config_file, or a simulated scene") -> Any:
+    """The core that pymmcore-plus keeps for this process; SourceError, with what to do, where it has no camera."""
     core = _pymmcore_plus().CMMCorePlus.instance()
     if not core.getCameraDevice():
-        raise SourceError(
-            "no Micro-Manager core with a camera runs in this process; name a config_file, or a simulated scene"
-        )
+        raise SourceError(f"no Micro-Manager core with a camera runs in this process; {instead}")
     return core
 
 

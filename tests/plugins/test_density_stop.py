@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from policy_kit import found, frame_by_frame, in_chunks, policy
 
 from rtdecode.core.actions import Stop
+from rtdecode.core.contracts import Progress
+from rtdecode.core.localizations import Localizations
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from stopping_scenes import Movie, Scene, film
@@ -80,6 +82,50 @@ def test_where_it_cannot_tell_it_does_not_stop(seed_of: str, words: str) -> None
     watched = density_stop(resolution_nm=14.0, max_sigma_nm=50.0) if seed_of == "coarse" else density_stop()
     assert in_chunks(watched, table, range(500, FRAMES + 1, 500), FIELD_UM2) == []
     assert words in watched.state()["verdict"] and watched.state()["verdict"] != "enough"
+
+
+@pytest.mark.parametrize(
+    ("period", "words"),
+    [
+        (1.0, "% of all frames: this does not blink"),
+        (25.0, "it does not blink, or event_frames"),
+        (150.0, "by a clock"),
+    ],
+)
+def test_a_pattern_that_does_not_blink_is_never_a_structure_that_was_seen(period: float, words: str) -> None:
+    """A static one, found in nine frames of ten; one that is lit again and again; one that is lit slowly."""
+    pattern = movie(background=0.05, period=period, structure_cells=200, on_frames=1.0, sites=1)
+    watched, said = density_stop(), set()
+    for end in range(250, FRAMES + 1, 250):
+        rows = pattern.localizations
+        rows = rows[int(np.searchsorted(rows.frame_index, end - 250)) : int(np.searchsorted(rows.frame_index, end))]
+        assert watched.update(rows, Progress(end, 0, 0, end - 1, FIELD_UM2)) == []
+        said.add(watched.state()["verdict"])
+    assert "enough" not in said and any(words in verdict for verdict in said)
+
+
+def test_a_run_that_loses_many_frames_is_not_judged() -> None:
+    table = movie().localizations
+    lost = frozenset(range(0, FRAMES, 4))
+    kept = Localizations.from_records(table.records()[table.frame_index % 4 != 0])
+    watched = density_stop()
+    assert frame_by_frame(watched, kept, FRAMES, FIELD_UM2, lost) == []
+    assert watched.state()["verdict"] == "cannot tell: 25% of the frames are missing"
+
+
+def test_a_structure_that_grows_under_the_policys_eyes_takes_its_word_back() -> None:
+    first, second = movie().localizations, movie(seed=4).localizations
+    watched = density_stop()
+    ((stop),) = in_chunks(watched, first, range(250, 2751, 250), FIELD_UM2)
+    assert isinstance(stop, Stop) and watched.state()["verdict"] == "enough"
+    late = np.concatenate([table.records()[table.frame_index >= 2750] for table in (first, second)])
+    late = Localizations.from_records(late[np.argsort(late["frame_index"], kind="stable")])
+    verdicts = []
+    for end in range(3000, FRAMES + 1, 250):
+        rows = slice(*np.searchsorted(late.frame_index, [end - 250, end]))
+        assert watched.update(late[rows], Progress(end, 0, 0, end - 1, FIELD_UM2)) == []  # said once, in any case
+        verdicts.append(watched.state()["verdict"])
+    assert "(enough was said at frame" in verdicts[-1] and "and no longer holds)" in verdicts[-1]
 
 
 @settings(max_examples=4, deadline=None)
