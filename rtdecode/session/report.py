@@ -16,7 +16,7 @@ from rtdecode.stages.arbiter import Verdict
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.decide import signed
 from rtdecode.stages.ledger import Ledger, Tally, latency_ms, lost_ranges, rate_fps
-from rtdecode.stages.notes import read_can_wait, read_roi
+from rtdecode.stages.notes import read_can_wait, read_lost_because, read_roi
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.safe_stop import told
@@ -39,7 +39,7 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     """The report of a run whose log covers every frame; raises LogError when the log is damaged."""
     record = RunRecord.of_run(folder)
     commits, localizations = LogReader.open(folder.path).all()
-    lost = lost_ranges(commits)
+    lost = lost_ranges(commits, read_lost_because(folder))
     report: dict[str, Any] = {
         "format": FORMAT,
         "finish": outcome.finish,

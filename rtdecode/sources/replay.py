@@ -149,6 +149,11 @@ class ReplaySource(StrictModel):
             raise SourceError(f"a replay has no device to set: {action}. Only Stop can be carried out.")
         self._need().playback.stop()
 
+    @property
+    def lost_because(self) -> str | None:
+        """Why frames of this source may be lost before they reach the run, where it knows."""
+        return None if self.losses is None else "lost on purpose (losses), or missing in the recording"
+
     def close(self) -> None:
         """Release the file; safe to call twice."""
         if self._opened is None:

@@ -93,7 +93,11 @@ class AcquireStage:
         self._slots = self._ring_slots()
         size = Layout.of(shape, dtype, self._slots).size
         path = place_for_memory(size, self._folder.ring_place(), self._folder.path)
-        self._event("source", **asdict(self._source.roi), dtype=dtype, expected=self._asked, can_wait=self._can_wait)
+        because = getattr(self._source, "lost_because", None)
+        self._event(
+            "source", **asdict(self._source.roi), dtype=dtype, expected=self._asked, can_wait=self._can_wait,
+            **({"lost_because": because} if because else {}),
+        )  # fmt: skip
         self._ring = self._published(RingWriter.create(path, shape, dtype, self._slots), path)
 
     def _published(self, ring: RingWriter, path: Path) -> RingWriter:

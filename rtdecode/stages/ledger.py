@@ -94,21 +94,27 @@ def fitted_after(run_dir: Path, frame_index: int) -> list[int]:
     return [int(index) for index in commits["frame_index"][rows]]
 
 
-def lost_ranges(commits: Commits) -> list[dict[str, Any]]:
-    """Runs of frames that were not fitted: first and last index, count, fate as `reason`, and why; in order."""
+LOST_BEFORE = "the camera's count went past them: lost in the camera, its buffer or on the wire"
+
+
+def lost_ranges(commits: Commits, lost_because: str | None = None) -> list[dict[str, Any]]:
+    """Runs of frames that were not fitted: first and last index, count, fate as `reason`, and why; in order.
+
+    `lost_because`: what the source itself says of frames that never came.
+    """
     return [
         {"first": int(part["frame_index"][0]), "last": int(part["frame_index"][-1]), "frames": len(part),
-         "reason": Fate(int(part["fate"][0])).name.lower(), "why": _why(part)}
+         "reason": Fate(int(part["fate"][0])).name.lower(), "why": _why(part, lost_because or LOST_BEFORE)}
         for part in _runs(commits) if part["fate"][0] != Fate.FITTED
     ]  # fmt: skip
 
 
-def _why(part: Commits) -> str:
+def _why(part: Commits, lost_before: str) -> str:
     """What is known of a stretch of one fate that was not fitted."""
     flags = int(np.bitwise_or.reduce(part["flags"]))
     match Fate(int(part["fate"][0])):
         case Fate.LOST_BEFORE:
-            return "the camera's count went past them: lost in the camera, its buffer or on the wire"
+            return lost_before
         case Fate.LOST_IN_RING:
             return "they reached the ring, and were overwritten or left there before they could be fitted"
     names = {

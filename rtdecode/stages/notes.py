@@ -30,6 +30,14 @@ def read_can_wait(folder: RunFolder) -> bool:
     return any(event.get("kind") == "source" and bool(event.get("can_wait")) for event in folder.read_events())
 
 
+def read_lost_because(folder: RunFolder) -> str | None:
+    """Why frames may be lost before they reach this run, in its source's own words; None where it has none."""
+    for event in folder.read_events():
+        if event.get("kind") == "source":
+            return str(event["lost_because"]) if event.get("lost_because") else None
+    return None
+
+
 def read_roi(folder: RunFolder) -> Roi | None:
     """The region of this run's frames, as acquire wrote it when the source was open; None before."""
     names = ("x0_px", "y0_px", "width_px", "height_px", "binning")

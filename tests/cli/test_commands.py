@@ -234,7 +234,9 @@ def test_rehearsed_losses_stand_in_the_ledger(
     movie, camera, out = tmp_path / "sim" / "movie.tif", tmp_path / "sim" / "camera.yaml", tmp_path / "losing"
     options = ["--camera", str(camera), "--inline", "--no-view", "--out", str(out), "--lose", lose]
     assert run(["replay", str(movie), "--model", str(tiny_bundle.folder), *options]) == 0
-    frames = json.loads((out / "report.json").read_text())["frames"]
+    report = json.loads((out / "report.json").read_text())
+    frames = report["frames"]
+    assert all(part["why"].startswith("lost on purpose") for part in report["lost"])
     assert (frames["expected"], frames["fitted"] + frames["lost_before"]) == (12, 12)
     assert frames["lost_before"] == lost if lost is not None else 0 < frames["lost_before"] < 12
 

@@ -60,8 +60,10 @@ def test_faults_of_inner_policies_are_named() -> None:
 
 
 def test_inner_paths_are_made_absolute_too(tmp_path: Path) -> None:
+    origin = tmp_path / "run.yaml"
+    origin.touch()
     inner = {"use": "b.py:B", "of": {"use": "c.py:C", "other": "d.py:D"}}
-    made = absolute(Plugin.model_validate({"use": "a.py:A", "of": [inner], "n": 1}), tmp_path)
+    made = absolute(Plugin.model_validate({"use": "a.py:A", "of": [inner], "n": 1}), origin)
     assert made.use == f"{tmp_path / 'a.py'}:A" and made.fields["n"] == 1
     (first,) = made.fields["of"]
     assert first["use"] == f"{tmp_path / 'b.py'}:B"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import Kit
+from runs import Kit, workers
 
 from rtdecode import session
 
@@ -49,5 +49,20 @@ def test_a_hundred_starts_and_stops_leave_nothing_behind(kit: Kit, caplog: pytes
         cycle(number)
     before = left_behind()
     for number in range(WARM, WARM + CYCLES):
+        cycle(number)
+    assert left_behind() == before
+
+
+def test_runs_with_worker_processes_leave_nothing_behind_either(kit: Kit) -> None:
+    def cycle(number: int) -> None:
+        result = session.run(kit.config(f"run{number}", source=CAMERA, policies=[STOP], control={"mode": "act"}))
+        assert result.outcome.finish == "stopped"
+        assert result.report["frames"]["fitted"] == result.report["frames"]["expected"] >= 3
+        ring = result.folder.ring_path
+        assert ring is not None and not ring.exists() and workers(result.folder.path) == []
+
+    cycle(0)
+    before = left_behind()
+    for number in range(1, 6):
         cycle(number)
     assert left_behind() == before
