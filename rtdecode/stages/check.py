@@ -49,6 +49,7 @@ class CheckStage:
         self._looks, self._every = 0, every
         self._rest_s, self._rested_at = rest_s, -math.inf
         self._standing: dict[str, str] = {}
+        self._is_open = False  # the window
         self._ending = self._done = False
 
     def step(self) -> bool | None:
@@ -75,6 +76,10 @@ class CheckStage:
         if len(self._frames) >= WINDOW or self._fitted < self._next_at or not self._has_ring():
             return False
         assert self._ring is not None
+        if not self._is_open:  # the ring has gone on since the last look; the log is read from here on, too
+            self._is_open = True
+            if self._looks:
+                self._ring.seek(self._ring.last_index)
         try:
             frame = self._ring.read()
         except RingLapped:
@@ -122,9 +127,7 @@ class CheckStage:
             complain(f"check: this window could not be judged: {error!r}")
         self._looks += 1
         self._frames, self._indices, self._found = [], [], []
-        self._next_at = self._fitted + self._every
-        if self._ring is not None and self._ring.received:
-            self._ring.seek(self._ring.last_index)
+        self._next_at, self._is_open = self._fitted + self._every, False
 
     def _localizations_of_window(self) -> Localizations:
         """Those in the window's frames and middle, frames counted from 0, positions from the middle's corner."""

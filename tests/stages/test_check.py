@@ -28,14 +28,14 @@ SHAPE = (96, 96)
 class Bench:
     """A run folder with ring and log that a test fills, and the stage that reads them."""
 
-    def __init__(self, place: Path, shape: tuple[int, int] = SHAPE) -> None:
+    def __init__(self, place: Path, shape: tuple[int, int] = SHAPE, slots: int = 64, every: int = 300) -> None:
         place.mkdir(exist_ok=True)
         self.shape = shape
         self.folder = RunFolder.create(place / "run", "format: test\n")
-        self.ring = RingWriter.create(place / "frames.ring", shape, "uint16", slots=64)
+        self.ring = RingWriter.create(place / "frames.ring", shape, "uint16", slots=slots)
         self.folder.publish_ring(place / "frames.ring")
         self.log = LogWriter.open(self.folder.path)
-        self.stage = CheckStage(self.folder, CAMERA, None, TRAINED, every=300, rest_s=0)
+        self.stage = CheckStage(self.folder, CAMERA, None, TRAINED, every=every, rest_s=0)
         self.random, self.next = np.random.default_rng(1), 0
 
     def give(self, n: int, background: float, camera: Camera = CAMERA, found: Localizations | None = None) -> None:
@@ -88,6 +88,19 @@ def test_a_short_run_is_judged_at_its_end_and_a_very_short_one_not_at_all(tmp_pa
         bench.stage.close()
         bench.log.close()
         bench.ring.close(remove=True)
+
+
+def test_each_window_has_frames_and_localizations_of_the_same_time(tmp_path: Path) -> None:
+    """The ring holds more than a window, and twice as much goes by between two looks."""
+    bench = Bench(tmp_path, slots=300, every=600)
+    every = np.zeros(1200, LOCALIZATION_DTYPE)
+    every["frame_index"], every["x_nm"], every["y_nm"], every["photons"] = np.arange(1200), 4000, 5000, 3000
+    bench.give(1200, background=60, found=Localizations.from_records(every))
+    assert bench.stage.status()["looks"] == 2
+    assert not any(event.get("check") == "localizations" for event in bench.folder.read_events())
+    bench.stage.close()
+    bench.log.close()
+    bench.ring.close(remove=True)
 
 
 def test_localizations_of_the_middle_are_counted_from_its_corner(tmp_path: Path) -> None:
