@@ -48,6 +48,14 @@ class TestDemoCameraContract(OnDemo):
     pass
 
 
+class TestOverPycromanagerContract(OnDemo):
+    client = "pycromanager"
+
+    @pytest.fixture(autouse=True)
+    def _installed(self) -> None:
+        pytest.importorskip("pycromanager")
+
+
 class TestSpecimenContract(SourceContract):
     @pytest.fixture(autouse=True)
     def _bridge(self, specimen_bridge: Bridge) -> None:
