@@ -39,9 +39,12 @@ SIGNIFICANT = 4.0  # standard errors
 CLEARLY_BETTER = 5.0  # standard errors of the mean gain of a PSF over the model's, of many that are tried
 GAIN_TOLERANCE = 0.2  # relative
 BASELINE_TOLERANCE = 0.04  # of the dark level above the baseline
+BASELINE_SEEN = 0.08  # likewise: a recording that could hide so much says nothing of the baseline
+EXCLUDED = 3.0  # standard errors by which a PSF must fit worse than the model's before it is said not to be the case
 PIXEL_TOLERANCE = 0.07  # relative
 SIGMA_RANGE = (0.5, 2.0)  # median of the model's sigma over the single-frame bound, of lone emitters
 MIN_CROPS = 30
+MOST_CHI2 = 1.3  # reduced, of a crop with one emitter in it: three standard deviations of 220 pixels
 CROP_PX = 15
 
 
@@ -91,8 +94,8 @@ def check_model(
     findings += _of_psf(excess, len(crops), psf.px_nm[0] if psf else np.nan)
     findings.append(_of_scan(crops, fits, localizations, scan_step_nm))
     findings += _of_ranges(doubts(localizations, len(frames_adu), mean_adu, camera, trained))
-    ratio = _sigma_ratio(crops, fits[AS_IS], localizations, camera, psf) if psf and fits else np.nan
-    findings.append(_of_sigma(ratio, len(crops)))
+    ratio, alone = _sigma_ratio(crops, fits[AS_IS], localizations, camera, psf) if psf and fits else (np.nan, 0)
+    findings.append(_of_sigma(ratio, alone))
     numbers = _numbers(evidence, camera, crops, fits, localizations, mean_adu, len(frames_adu))
     numbers |= {"sigma_over_bound": ratio, "excess_chi2": {name: list(pair) for name, pair in excess.items()}}
     residuals = {name: np.mean(one.residuals, axis=0) for name, one in fits.items()}
@@ -118,6 +121,8 @@ def _of_baseline(evidence: CameraEvidence, camera: Camera) -> Finding:
     words = f"the noise puts the baseline at {evidence.baseline_adu:.4g} ± {se:.2g} ADU, stated is "
     words += f"{camera.baseline_adu:g} ADU"
     if abs(off) <= max(SIGNIFICANT * se, BASELINE_TOLERANCE * abs(evidence.dark_adu - camera.baseline_adu), 1.0):
+        if SIGNIFICANT * se > BASELINE_SEEN * abs(evidence.dark_adu - camera.baseline_adu):
+            return Finding("baseline", "unknown", f"{words}: too vague to see a wrong one; look at more frames")
         return Finding("baseline", "ok", words)
     return Finding("baseline", "warning", f"{words}: measure it from frames taken with the shutter closed")
 
@@ -130,36 +135,54 @@ def _excess(as_is: F8, other: F8) -> tuple[float, float]:
 
 
 def _of_psf(excess: dict[str, tuple[float, float]], n_crops: int, model_px_nm: float) -> list[Finding]:
-    """Pixel size, transposed, mirrored: at most one: that which fits best, if clearly better than as it is."""
+    """Pixel size, transposed, mirrored: a warning for at most one, the best, if clearly better than as it is.
+
+    The others are ok only if what they look for fits clearly worse: a PSF that looks the same turned, or crops full of
+    neighbours, tell nothing.
+    """
     if not excess:
         words = f"{n_crops} bright lone emitters with a PSF to fit, {MIN_CROPS} are needed"
         return [Finding(check, "unknown", words) for check in ("pixel_size", "transposed", "mirrored")]
-    best = min(excess, key=lambda name: excess[name][0])
-    clearly = excess[best][0] < -CLEARLY_BETTER * excess[best][1]
     width = _best_width(excess)
-    found = {
-        "pixel_size": f"the PSF is {width:.2f} times as wide as the model's",
-        "transposed": "x and y are not exchanged",
-        "mirrored": "the image is not mirrored",
+    warned = _psf_warning(excess, width, model_px_nm)
+    looked_for = {
+        "pixel_size": (("scaled_0.8", "scaled_1.25"), f"the PSF is {width:.2f} times as wide as the model's"),
+        "transposed": ((TRANSPOSED,), "x and y are not exchanged"),
+        "mirrored": ((MIRRORED_X, MIRRORED_Y), "the image is not mirrored"),
     }
-    verdicts = dict.fromkeys(found, False)
-    if clearly and best.startswith("scaled") and abs(width - 1) > PIXEL_TOLERANCE:
-        verdicts["pixel_size"] = True
-        found["pixel_size"] += (
-            f", as if pixels were {model_px_nm / width:.0f} nm and not the model's {model_px_nm:g} nm: "
-        )
-        found["pixel_size"] += "check the pixel size, or calibrate the PSF on this microscope and train for it"
-    elif clearly and best == TRANSPOSED:
-        verdicts["transposed"] = True
-        found["transposed"] = (
-            "the PSF fits better with x and y exchanged: the beads were taken with the camera turned; "
-        )
-        found["transposed"] += "transpose the frames or the PSF"
-    elif clearly and best in (MIRRORED_X, MIRRORED_Y):
-        verdicts["mirrored"] = True
-        found["mirrored"] = f"the PSF fits better mirrored along {best[-1]}: beads and recording were read out "
-        found["mirrored"] += "differently (EM and conventional amplifier?); mirror the frames or the PSF"
-    return [Finding(check, "warning" if verdicts[check] else "ok", words) for check, words in found.items()]
+    return [
+        warned if warned is not None and warned.check == check else _excluded(check, excess, others, words)
+        for check, (others, words) in looked_for.items()
+    ]
+
+
+def _psf_warning(excess: dict[str, tuple[float, float]], width: float, model_px_nm: float) -> Finding | None:
+    """What the best of the PSFs means, if it fits clearly better than the model's."""
+    best = min(excess, key=lambda name: excess[name][0])
+    if not excess[best][0] < -CLEARLY_BETTER * excess[best][1]:
+        return None
+    if best == TRANSPOSED:
+        words = "the PSF fits better with x and y exchanged: the beads were taken with the camera turned; "
+        return Finding("transposed", "warning", words + "transpose the frames or the PSF")
+    if best in (MIRRORED_X, MIRRORED_Y):
+        words = f"the PSF fits better mirrored along {best[-1]}: beads and recording were read out differently "
+        words += "(EM and conventional amplifier?); mirror the frames or the PSF"
+        return Finding("mirrored", "warning", words)
+    if abs(width - 1) <= PIXEL_TOLERANCE:
+        return None
+    words = (
+        f"the PSF is {width:.2f} times as wide as the model's, as if pixels were {model_px_nm / width:.0f} nm and not "
+    )
+    words += f"the model's {model_px_nm:g} nm: check the pixel size, or calibrate the PSF on this microscope and train "
+    return Finding("pixel_size", "warning", words + "for it")
+
+
+def _excluded(check: str, excess: dict[str, tuple[float, float]], others: tuple[str, ...], words: str) -> Finding:
+    if all(excess[name][0] > EXCLUDED * excess[name][1] for name in others):
+        return Finding(check, "ok", words)
+    return Finding(
+        check, "unknown", "the emitters of this recording fit both ways alike; sparser or more frames may tell"
+    )
 
 
 def _best_width(excess: dict[str, tuple[float, float]]) -> float:
@@ -195,14 +218,20 @@ def _of_ranges(found: list[Doubt]) -> list[Finding]:
     ]
 
 
-def _sigma_ratio(crops: Crops, fits: Fits, found: Localizations, camera: Camera, psf: SplinePsf) -> float:
-    """Median of the model's sigma in x and y over the bound of a single frame, at the refitted parameters."""
-    x, y, z, photons, background = fits.parameters.T
+def _sigma_ratio(crops: Crops, fits: Fits, found: Localizations, camera: Camera, psf: SplinePsf) -> tuple[float, int]:
+    """Median of the model's sigma in x and y over the bound of a single frame, at the refitted parameters; of how many.
+
+    Only of crops that one emitter explains: an unseen neighbour rightly makes the model less sure, and the bound does
+    not know of it.
+    """
+    alone = fits.chi2 < MOST_CHI2
+    x, y, z, photons, background = fits.parameters[alone].T
     shape = (CROP_PX, CROP_PX)
     level = np.maximum(background, 0.1)
     bounds = crlb(psf, camera, x * camera.px_nm[0], y * camera.px_nm[1], z, photons, level, shape)
-    own = np.hypot(found.sigma_x_nm[crops.index], found.sigma_y_nm[crops.index])
-    return float(np.median(own / bounds.radial_nm))
+    index = crops.index[alone]
+    own = np.hypot(found.sigma_x_nm[index], found.sigma_y_nm[index])
+    return (float(np.median(own / bounds.radial_nm)) if alone.any() else np.nan), int(alone.sum())
 
 
 def _of_sigma(ratio: float, n_crops: int) -> Finding:

@@ -146,7 +146,12 @@ def _cautions(record: RunRecord) -> list[str]:
 
 def _as_json(check: ModelCheck, record: RunRecord, bundle: ModelBundle) -> str:
     findings = [{"check": f.check, "verdict": f.verdict, "sentence": f.sentence} for f in check.findings]
-    fits = {"model": bundle.name, "fits": not check.warnings, "warnings": [f.check for f in check.warnings]}
+    fits = {
+        "model": bundle.name,
+        "fits": not check.warnings,
+        "warnings": [f.check for f in check.warnings],
+        "unknown": _unknown(check),
+    }
     more = {"findings": findings, "numbers": check.numbers, "ranges": bundle.card.ranges.model_dump(mode="json")}
     return json.dumps(fits | more | {"cautions": _cautions(record)}, indent=2, ensure_ascii=False)
 
@@ -155,4 +160,11 @@ def _as_text(check: ModelCheck, record: RunRecord) -> str:
     lines = [f"{f.verdict:8} {f.check:12} {f.sentence}" for f in check.findings]
     told = [f"note     {'':12} {sentence}" for sentence in _cautions(record)]
     warned = ", ".join(finding.check for finding in check.warnings)
-    return "\n".join([*lines, *told, f"this model does not fit the recording: {warned}" if warned else "it fits"])
+    verdict = f"this model does not fit the recording: {warned}" if warned else "nothing speaks against this model"
+    open_ = ", ".join(_unknown(check))
+    return "\n".join([*lines, *told, verdict + (f"; not known: {open_}" if open_ else "")])
+
+
+def _unknown(check: ModelCheck) -> list[str]:
+    """Checks that this recording cannot answer: silence of theirs is no praise."""
+    return [finding.check for finding in check.findings if finding.verdict == "unknown"]

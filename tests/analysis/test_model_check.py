@@ -75,6 +75,22 @@ def test_wrong_light_is_named(scene: dict[str, Any], check: str, said: str) -> N
     assert re.search(said, found[check])
 
 
+@pytest.mark.parametrize(
+    ("scene", "wrong", "check"),
+    [
+        ({"n": 120, "seed": 81}, {"baseline_adu": 150.0}, "baseline"),
+        ({"psf": turned(PSF), "density": 2.0, "seed": 82}, {}, "transposed"),
+        ({"psf": mirrored_x(), "density": 2.0, "seed": 83}, {}, "mirrored"),
+    ],
+)
+def test_what_a_recording_cannot_show_is_never_called_ok(
+    scene: dict[str, Any], wrong: dict[str, float], check: str
+) -> None:
+    """Too short, or too dense for lone emitters: the fault is there and may go unseen, but not be denied."""
+    found = checked(movie(**scene), CAMERA.model_copy(update=wrong)).findings
+    assert next(finding.verdict for finding in found if finding.check == check) in ("unknown", "warning")
+
+
 def bead_scan(psf: SplinePsf, step_nm: float) -> np.ndarray:
     """(41, 64, 64): four beads that stand still while the focus moves by `step_nm` each frame through z = 0."""
     x, y = np.array([14.3, 48.8, 15.9, 47.1]), np.array([15.2, 13.7, 49.4, 47.9])
