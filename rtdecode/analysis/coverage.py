@@ -23,7 +23,7 @@ COARSEST = 0.35  # scatter of an event in cells, beyond which cells cannot be to
 MIN_EVENTS = 1000
 MIN_STRUCTURE_CELLS = 100.0
 MAX_SPREAD = 1.2  # the widest that tools/benchmark_stopping.py covers; there it passed at 1.04 at most
-MAX_JUMP = 1.25  # of the structure's cells between two looks; where it passed there 0.84 to 1.05
+MAX_JUMP = 1.5  # of the structure's cells between two looks; where it passed there (seeds 0 to 39) 0.78 to 1.05
 
 
 @dataclass(frozen=True, slots=True)
