@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from runs import HERE, N_FRAMES, Kit, Watched, worker, workers
+from runs import HERE, N_FRAMES, Kit, Watched, commits_of, worker, workers
 
 from rtdecode import session
 
@@ -19,6 +19,8 @@ from bridges import Bridge
 pytest.importorskip("pymmcore_plus")
 mm_test_adapters = pytest.importorskip("mm_test_adapters")
 STOP = {"use": f"{HERE.parents[1] / 'plugins' / 'frame_count.py'}:FrameCount", "frames": 20}
+
+PROMISED_NS = 2 * 10**9  # from the last frame of a server that dies to a source that was closed and said so
 
 
 @pytest.fixture
@@ -73,6 +75,9 @@ def test_a_server_that_is_killed_fails_the_run_with_its_data_and_says_who_must_l
     assert not result.report["safe_stop"]["ok"] and "switch the light off by hand" in result.outcome.reason
     frames = closed_ledger(result.report)
     assert frames["fitted"] >= 10 and result.report["localizations"] > 0 and workers(run.folder.path) == []
+    told = next(event for event in run.folder.read_events() if event["kind"] == "acquisition")
+    last_ns = int(commits_of(run.folder.path)["t_arrival_ns"].max())  # a frame came every 5 ms until the kill
+    assert told["finish"] == "failed" and 0 < told["t_monotonic_ns"] - last_ns < PROMISED_NS
 
 
 def test_a_second_run_on_the_same_camera_is_refused_and_the_first_does_not_notice(kit: Kit, bridge: Bridge) -> None:

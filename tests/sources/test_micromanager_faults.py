@@ -20,7 +20,7 @@ from rtdecode.core.frames import FrameFlag
 from rtdecode.sources.micromanager import MicroManagerSource
 
 freezing = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
-NOTICED_S = 5.0  # a server that was killed: 2 s are promised, this machine is shared
+NOTICED_S = 2.0  # a server that was killed: as promised; its connection closes, no patience of ours is in it
 
 pytest.importorskip("pymmcore_plus")
 pytest.importorskip("mm_test_adapters")
@@ -30,7 +30,7 @@ pytest.importorskip("mm_test_adapters")
 
 
 def test_a_killed_server_is_noticed_and_what_was_read_is_valid(mortal_bridge: Bridge, opened: Any) -> None:
-    source = opened(on(mortal_bridge, frames=100_000))
+    source = opened(on(mortal_bridge, frames=100_000, patience_s=600))
     out = slot_for(source)
     indices = [read_next(source, out).index for _ in range(20)]
     mortal_bridge.kill()
@@ -53,7 +53,7 @@ def test_a_killed_server_is_noticed_and_what_was_read_is_valid(mortal_bridge: Br
 
 def test_a_killed_server_is_noticed_while_no_frame_comes(opened: Any) -> None:
     with Bridge("counting", period_ms=3_600_000) as bridge:
-        source = opened(on(bridge))
+        source = opened(on(bridge, patience_s=600))
         assert source.read(slot_for(source)) is None
         bridge.kill()
         begin = time.monotonic()
