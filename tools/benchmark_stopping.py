@@ -1,6 +1,6 @@
 """How often a stopping rule is wrong: Monte-Carlo over simulated localizations, against the true coverage.
 
-    python tools/benchmark_stopping.py --runs 200              all scenes, about an hour on one core
+    python tools/benchmark_stopping.py --runs 200              all scenes, about 20 minutes on one core
     python tools/benchmark_stopping.py --runs 20 --only drift  scenes whose name contains a word
 
 Each run simulates localizations and hands them to the very policy class (plugins/density_stop.py:DensityStop), 500
