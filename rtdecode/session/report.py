@@ -67,7 +67,7 @@ def judge(folder: RunFolder, outcome: Outcome) -> Outcome:
     if outcome.finish != "completed" or (tally := Tally.of_log(folder.path)).fitted:
         return outcome
     commits, _ = LogReader.open(folder.path).all()
-    reasons = dict.fromkeys(part["why"] for part in lost_ranges(commits))
+    reasons = dict.fromkeys(part["why"] for part in lost_ranges(commits, read_lost_because(folder)))
     n_frames = tally.rejected + tally.lost_before + tally.lost_in_ring
     return Outcome.failed(f"none of {n_frames} frames could be fitted: {'; '.join(reasons)}") if n_frames else outcome
 

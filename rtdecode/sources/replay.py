@@ -23,6 +23,7 @@ from rtdecode.sources.pixels import PixelConverter, Units
 from rtdecode.sources.playback import Playback
 from rtdecode.sources.recording import Recording, unusable
 
+ON_PURPOSE, MISSING = "lost on purpose (losses)", "missing in the recording"
 _SAME_PIXELS = 0.02  # of the size: what is written is often rounded
 
 
@@ -151,8 +152,12 @@ class ReplaySource(StrictModel):
 
     @property
     def lost_because(self) -> str | None:
-        """Why frames of this source may be lost before they reach the run, where it knows."""
-        return None if self.losses is None else "lost on purpose (losses), or missing in the recording"
+        """Why frames of this source never reach the run; None where none is missing. Known after `open`."""
+        opened = self._need()
+        has_gaps = self._index(opened.recording, self.first + opened.n_frames - 1) + 1 > opened.n_frames
+        if self.losses is None:
+            return MISSING if has_gaps else None
+        return f"{ON_PURPOSE}, or {MISSING}" if has_gaps else ON_PURPOSE
 
     def close(self) -> None:
         """Release the file; safe to call twice."""

@@ -19,7 +19,7 @@ from rtdecode.core.config import RunConfig
 from rtdecode.core.errors import RecordingError
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.sources.losses import Losses
-from rtdecode.sources.replay import ReplaySource
+from rtdecode.sources.replay import MISSING, ON_PURPOSE, ReplaySource
 
 FRAMES = counts(30)
 
@@ -105,5 +105,28 @@ def test_the_ledger_says_lost_before_us(tmp_path: Path, tiny_bundle: ModelBundle
     told = result.report["frames"]
     assert (told["expected"], told["received"], told["lost_before"]) == (30, 25, 5)
     assert told["fitted"] + told["rejected"] == 25 and told["lost_in_ring"] == 0
-    lost = [(part["first"], part["last"]) for part in result.report["lost"]]
-    assert lost == [(4, 6), (12, 12), (29, 29)]
+    lost = [(part["first"], part["last"], part["why"]) for part in result.report["lost"]]
+    assert lost == [(first, last, ON_PURPOSE) for first, last in ((4, 6), (12, 12), (29, 29))]
+
+
+def test_a_run_that_lost_all_its_frames_on_purpose_says_so(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    source = {
+        "use": "replay",
+        "path": str(write_npy(tmp_path / "m.npy", counts(8, 20, 30))),
+        "losses": {"frames": [[0, 7]]},
+    }
+    fields = {"source": source, "model": str(tiny_bundle.folder), "out": str(tmp_path / "run")}
+    outcome = session.run_inline(RunConfig.model_validate(fields)).outcome
+    assert outcome == session.Outcome("failed", f"none of 8 frames could be fitted: {ON_PURPOSE}")
+
+
+def test_gaps_of_the_recording_are_not_taken_for_losses_on_purpose(tmp_path: Path) -> None:
+    """Nor does an old run's replay blame a camera, a buffer or a wire for them."""
+    gaps, whole = write_run(tmp_path / "run"), write_npy(tmp_path / "m.npy", FRAMES)
+    told: list[str | None] = []
+    for path, losses in ((gaps, None), (gaps, {"every": 5}), (whole, None), (whole, {"every": 5})):
+        source = ReplaySource(path=path, losses=losses)
+        source.open()
+        told.append(source.lost_because)
+        source.close()
+    assert told == [MISSING, f"{ON_PURPOSE}, or {MISSING}", None, ON_PURPOSE]
