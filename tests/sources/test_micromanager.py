@@ -213,10 +213,10 @@ def test_safe_stop_tries_every_step(demo_bridge: Bridge) -> None:
 
 
 def test_a_hundred_starts_and_stops_leave_nothing_behind(demo_bridge: Bridge) -> None:
-    """Neither threads and sockets here, nor ports, a running camera or an open shutter there."""
-    ports = demo_bridge.listening
+    """Neither threads, files and sockets here, nor ports, a running camera or an open shutter there."""
+    ports, process = demo_bridge.listening, psutil.Process()
     with demo_bridge.other() as ask:
-        threads, connections = threading.active_count(), open_connections()
+        threads, connections, files = threading.active_count(), open_connections(), process.num_fds()
         for _ in range(100):
             source = on(demo_bridge, frames=1000, region=REGION)
             source.open()
@@ -228,7 +228,7 @@ def test_a_hundred_starts_and_stops_leave_nothing_behind(demo_bridge: Bridge) ->
             source.close()
             assert not ask("isSequenceRunning") and not ask("getShutterOpen")
         assert threading.active_count() == threads
-        wait_until(lambda: open_connections() <= connections)
+        wait_until(lambda: open_connections() <= connections and process.num_fds() <= files)
     wait_until(lambda: demo_bridge.listening <= ports)
 
 
