@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zmq
-from runs import HERE, N_FRAMES, Kit, Watched, commits_of, worker, workers
+from runs import DEADLINE_S, HERE, N_FRAMES, Kit, Watched, commits_of, worker, workers
 
 from rtdecode import session
 
@@ -18,7 +22,8 @@ from bridges import Bridge
 
 pytest.importorskip("pymmcore_plus")
 mm_test_adapters = pytest.importorskip("mm_test_adapters")
-STOP = {"use": f"{HERE.parents[1] / 'plugins' / 'frame_count.py'}:FrameCount", "frames": 20}
+ROOT = HERE.parents[1]
+STOP = {"use": f"{ROOT / 'plugins' / 'frame_count.py'}:FrameCount", "frames": 20}
 
 PROMISED_NS = 2 * 10**9  # from the last frame of a server that dies to a source that was closed and said so
 
@@ -126,3 +131,27 @@ def test_localize_killed_with_too_short_a_ring_is_a_counted_gap(kit: Kit) -> Non
     lost = [part for part in result.report["lost"] if part["reason"] == "lost_in_ring"]
     assert sum(part["frames"] for part in lost) == counts["lost_in_ring"]
     assert any("localize was restarted" in words for words in result.report["warnings"])
+
+
+def test_the_shipped_live_configuration_is_rehearsed_as_the_guide_says(tmp_path: Path) -> None:
+    """docs/first-live-session.md §3, on the demo camera: copied, a few values changed, both lines add up."""
+    text = (ROOT / "configs" / "live-storm-micromanager.yaml").read_text()
+    mine, run = tmp_path / "my-session.yaml", tmp_path / "rehearsal"
+    with Bridge("demo") as bridge:
+        changes = {
+            "frames: 30000": "frames: 50", "use: micromanager": f"use: micromanager\n  port: {bridge.port}",
+            "../plugins": str(ROOT / "plugins"),
+        }  # fmt: skip
+        for found, wanted in changes.items():
+            assert text.count(found) == 1
+            text = text.replace(found, wanted)
+        mine.write_text(text)
+        command = [sys.executable, "-m", "rtdecode", "live", str(mine), "--out", str(run), "--no-view"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not bridge.ask("isSequenceRunning") and not bridge.ask("getShutterOpen")
+    assert re.search(r"50 = received 50 \+ lost before us 0", done.stdout), done.stdout
+    report = json.loads((run / "report.json").read_text())
+    counts = closed_ledger(report)
+    assert (report["finish"], counts["expected"], counts["received"]) == ("completed", 50, 50)
+    assert (run / "picture.png").exists()
