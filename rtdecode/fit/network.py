@@ -22,6 +22,7 @@ SIGMA_RANGE = 3.0
 P_BIAS = -5.5  # about 0.4 % of pixels hold an emitter at the start
 SIGMA_BIAS = math.log(0.5 / (SIGMA_RANGE - 0.5))  # sigma starts at 0.5 px (0.5 z_max)
 
+DILATIONS = (1, 2, 4, 8)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
@@ -88,13 +89,65 @@ class SharedHeads(nn.Module):
         return self.shuffle(self.last(self.activation(self.hidden(x))))  # type: ignore[no-any-return]
 
     def start_sanely(self) -> None:
-        """As in SeparateHeads; channel m of the shuffle's output comes from scale² consecutive channels."""
-        nn.init.normal_(self.last.weight, std=0.1 / math.sqrt(self.last.in_channels))
-        biases = torch.tensor([P_BIAS] + [0.0] * 4 + [SIGMA_BIAS] * 4 + [0.0])
-        copies = self.last.out_channels // N_MAPS
-        assert self.last.bias is not None
-        with torch.no_grad():
-            self.last.bias.copy_(biases.repeat_interleave(copies))
+        """As in SeparateHeads."""
+        _start_shared(self.last)
+
+
+def _start_shared(last: nn.Conv2d) -> None:
+    """Channel m of a pixel shuffle's output comes from scale² consecutive channels."""
+    nn.init.normal_(last.weight, std=0.1 / math.sqrt(last.in_channels))
+    biases = torch.tensor([P_BIAS] + [0.0] * 4 + [SIGMA_BIAS] * 4 + [0.0])
+    copies = last.out_channels // N_MAPS
+    assert last.bias is not None
+    with torch.no_grad():
+        last.bias.copy_(biases.repeat_interleave(copies))
+
+
+class DilatedContext(nn.Module):
+    """c_in -> c maps at one resolution: a 3x3 convolution, then residual pairs with dilations 1, 2, 4, 8."""
+
+    def __init__(self, c_in: int, c: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.first, self.activation = nn.Conv2d(c_in, c, 3, padding=1), activation()
+        self.pairs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, c, 3, padding=d, dilation=d), activation(), nn.Conv2d(c, c, 3, padding=1))
+            for d in DILATIONS
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation(self.first(x))  # (B, c, h, w)
+        for pair in self.pairs:
+            y = y + self.activation(pair(y))
+        return y  # type: ignore[no-any-return]
+
+
+class FineHeads(nn.Module):
+    """Shared heads at half resolution plus a correction at camera resolution, which sees the frames once more.
+
+    The correction starts at zero: a network with it, on the body of one without, starts as good as that was.
+    """
+
+    def __init__(self, c: int, fine: int, scale: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.hidden, self.activation = nn.Conv2d(c, c, 3, padding=1), activation()
+        self.last = nn.Conv2d(c, N_MAPS * scale * scale, 1)
+        self.narrow = nn.Conv2d(c, fine * scale * scale, 1)
+        self.shuffle = nn.PixelShuffle(scale)
+        self.mix, self.correct = nn.Conv2d(fine + 3, 2 * fine, 3, padding=1), nn.Conv2d(2 * fine, N_MAPS, 1)
+
+    def forward(self, x: Tensor, frames: Tensor) -> Tensor:
+        """(B, c, h, w) and the three frames (B, 3, H, W) -> (B, 10, H, W)."""
+        hidden = self.activation(self.hidden(x))  # (B, c, h, w)
+        seen = torch.cat([self.shuffle(self.narrow(hidden)), frames], 1)  # (B, fine + 3, H, W)
+        return self.shuffle(self.last(hidden)) + self.correct(self.activation(self.mix(seen)))  # type: ignore[no-any-return]
+
+    def start_sanely(self) -> None:
+        """As in SharedHeads; no correction at first."""
+        _start_shared(self.last)
+        nn.init.zeros_(self.correct.weight)
+
+
+CONTEXTS: dict[str, type[UNet | DilatedContext]] = {"unet": UNet, "dilated": DilatedContext}
 
 
 class Network(nn.Module):
@@ -106,9 +159,13 @@ class Network(nn.Module):
         c, activation, scale = config.features, ACTIVATIONS[config.activation], config.feature_stride
         self.fold = nn.PixelUnshuffle(scale)
         self.frame_net = UNet(scale * scale, c, activation)
-        self.context_net = UNet(3 * c, c, activation)
-        if config.heads == "shared" or scale > 1:
-            self.heads: SeparateHeads | SharedHeads = SharedHeads(c, scale, activation)
+        self.unfold = nn.PixelShuffle(scale)
+        self.context_net = CONTEXTS[config.context](3 * c, c, activation)
+        self.heads: SeparateHeads | SharedHeads | FineHeads
+        if config.fine:
+            self.heads = FineHeads(c, config.fine, scale, activation)
+        elif config.heads == "shared" or scale > 1:
+            self.heads = SharedHeads(c, scale, activation)
         else:
             self.heads = SeparateHeads(c, activation)
         self._start_sanely()
@@ -121,12 +178,18 @@ class Network(nn.Module):
         self.heads.start_sanely()
 
     def frame_features(self, frames: Tensor) -> Tensor:
-        """(B, 1, H, W) scaled frames -> (B, C, H/s, W/s); computed once for each frame of a stream."""
-        return self.frame_net(self.fold(frames))  # type: ignore[no-any-return]
+        """(B, 1, H, W) scaled frames -> (B, C, H/s, W/s) with C = `feature_channels`; once for each frame."""
+        folded = self.fold(frames)  # (B, s², H/s, W/s)
+        features = self.frame_net(folded)
+        return torch.cat([features, folded], 1) if self.config.fine else features
 
     def context(self, before: Tensor, here: Tensor, after: Tensor) -> Tensor:
         """Features of three consecutive frames -> (B, 10, H, W) raw maps of the middle one."""
-        return self.heads(self.context_net(torch.cat([before, here, after], 1)))  # type: ignore[no-any-return]
+        if not self.config.fine:
+            return self.heads(self.context_net(torch.cat([before, here, after], 1)))  # type: ignore[no-any-return]
+        c, three = self.config.features, (before, here, after)
+        y = self.context_net(torch.cat([one[:, :c] for one in three], 1))  # (B, c, h, w)
+        return self.heads(y, torch.cat([self.unfold(one[:, c:]) for one in three], 1))  # type: ignore[no-any-return]
 
     def forward(self, clip: Tensor) -> Tensor:
         """(B, T, H, W) scaled clips -> (B, T - 2, 10, H, W) raw maps of the inner frames."""

@@ -171,11 +171,20 @@ def _fresh(config: TrainingConfig) -> State:
 
 
 def _load_weights(network: Network, folder: Path) -> None:
-    """The weights of a bundle (every hash checked) as a start; raises BundleError, TrainingError."""
+    """The weights of a bundle (every hash checked) as a start; raises BundleError, TrainingError.
+
+    The bundle may lack `fine`: both U-Nets are taken then, and the heads start anew.
+    """
     bundle = ModelBundle.load(folder)
-    if bundle.network != network.config:
+    plain = network.config.model_copy(update={"fine": 0})
+    if bundle.network not in (network.config, plain):
         raise TrainingError(f"{folder}: start_from has the network {bundle.network}, the training {network.config}")
-    network.load_state_dict(load_file(bundle.weights_path))
+    weights = load_file(bundle.weights_path)
+    if bundle.network == network.config:
+        network.load_state_dict(weights)
+        return
+    body = {name: weight for name, weight in weights.items() if not name.startswith("heads.")}
+    network.load_state_dict(network.state_dict() | body)
 
 
 def _save(config: TrainingConfig, state: State, out: Path) -> None:

@@ -16,8 +16,10 @@ from rtdecode.core.errors import BundleError, EngineError  # noqa: E402
 from rtdecode.fit.block_graph import BlockGraph  # noqa: E402
 from rtdecode.fit.bundle import ModelBundle  # noqa: E402
 from rtdecode.fit.engine_torch import TorchEngine  # noqa: E402
-from rtdecode.fit.export import check_parity, export_bundle  # noqa: E402
+from rtdecode.fit.export import check_parity, export_bundle, export_onnx  # noqa: E402
+from rtdecode.fit.layout import NetworkConfig  # noqa: E402
 from rtdecode.fit.network import Network  # noqa: E402
+from rtdecode.fit.scaling import Scaling  # noqa: E402
 
 
 def network_of(bundle: ModelBundle) -> Network:
@@ -122,3 +124,15 @@ def test_a_psf_travels_with_the_bundle(
     assert made.psf_path.read_bytes() == b"coefficients"
     assert made.card.psf == {"kind": "spline", "dz_nm": 10.0}
     assert made.weights_path.read_bytes() == tiny_bundle.weights_path.read_bytes()
+
+
+@pytest.mark.parametrize("variant", [{"fine": 4}, {"context": "dilated"}])
+def test_every_kind_of_network_exports_to_what_torch_computes(tmp_path: Path, variant: dict[str, object]) -> None:
+    torch.manual_seed(5)
+    network = Network(NetworkConfig(features=8, stem="half", heads="shared", activation="silu", **variant))  # type: ignore[arg-type]
+    with torch.no_grad():  # a correction that starts at zero would hide a wrong graph
+        for weights in network.heads.parameters():
+            weights += 0.1 * torch.randn_like(weights)
+    scaling = Scaling.from_ranges(10000, 3000, (90, 150), 750)
+    export_onnx(network, TINY_CAMERA, scaling, tmp_path / "model.onnx")
+    assert check_parity(tmp_path / "model.onnx", network, TINY_CAMERA, scaling) < 1e-4

@@ -9,7 +9,15 @@ from rtdecode.fit.scaling import Scaling
 
 DECODE = NetworkConfig()
 LIGHT = NetworkConfig(features=32, stem="half", activation="silu", heads="shared")
-SMALL = [NetworkConfig(features=8), NetworkConfig(features=8, stem="half", heads="shared", activation="silu")]
+SHIPPED = LIGHT.model_copy(update={"fine": 8})
+SMALL_HALF = NetworkConfig(features=8, stem="half", heads="shared", activation="silu")
+SMALL = [
+    NetworkConfig(features=8),
+    NetworkConfig(features=8, context="dilated"),
+    SMALL_HALF,
+    SMALL_HALF.model_copy(update={"fine": 4}),
+    SMALL_HALF.model_copy(update={"context": "dilated"}),
+]
 
 
 def test_published_layout_has_its_number_of_parameters() -> None:
@@ -21,6 +29,12 @@ def test_cost_of_the_published_layout_and_of_the_light_one() -> None:
     # 4 MACs fewer for each 1x1 before upsampling than after it: 579 instead of 593 kMAC / px.
     assert frame + context == pytest.approx(579_216)
     assert sum(macs_per_pixel(LIGHT)) < 61_000
+    assert sum(macs_per_pixel(SHIPPED)) < 60_000
+
+
+def test_fine_heads_need_a_half_stem() -> None:
+    with pytest.raises(ValueError, match="fine is for `stem: half`"):
+        NetworkConfig(features=8, fine=4)
 
 
 def test_default_scaling_is_golden() -> None:
@@ -52,7 +66,7 @@ def test_all_three_frames_matter_and_no_other(config: NetworkConfig) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("config", [NetworkConfig(features=24), LIGHT])
+@pytest.mark.parametrize("config", [NetworkConfig(features=24), LIGHT, SHIPPED])
 def test_every_seed_starts_sanely(config: NetworkConfig, seed: int) -> None:
     torch.manual_seed(seed)
     frames = 0.37 + 0.8 * torch.randn(4, 3, 40, 40)  # mean and sd of real input, decode-method §1.3

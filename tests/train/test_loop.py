@@ -189,6 +189,10 @@ def test_a_training_may_start_from_a_bundle_of_the_same_network(config: Training
     other = further.model_copy(update={"network": NetworkConfig(features=12, stem="half", heads="shared")})
     with pytest.raises(TrainingError, match="start_from has the network"):
         train(other, tmp_path / "third")
+    fine = still.model_copy(update={"network": config.network.model_copy(update={"fine": 4})})
+    train(fine, tmp_path / "fourth")
+    body = {name: weight for name, weight in weights(fine, tmp_path / "fourth").items() if "heads." not in name}
+    assert body and all(torch.allclose(first[name], body[name], atol=1e-6) for name in body)
 
 
 def test_a_2d_gaussian_trains_and_its_bundle_is_scored(config: TrainingConfig, tmp_path: Path) -> None:
