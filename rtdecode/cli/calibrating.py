@@ -15,9 +15,17 @@ from rtdecode.core.errors import CalibrationError, ConfigError
 if TYPE_CHECKING:
     from rtdecode.physics.calibrate import Calibration
     from rtdecode.physics.psf import Psf
+    from rtdecode.physics.pupil import Pupil
     from rtdecode.view.bead_page import PageOf
 
 SMAP, OURS = ".mat", ".safetensors"
+KINDS: dict[str, tuple[str, ...]] = {
+    "spline": (),
+    "gaussian": (),
+    "gaussian-2d": ("--psf-sigma-px",),
+    "double-helix": ("--na", "--wavelength-nm"),
+}
+"""What each kind is made from in place of beads; a kind without is made from these."""
 
 
 def calibrate(
@@ -31,9 +39,13 @@ def calibrate(
     dz_nm: Annotated[float | None, typer.Option(min=0.1, help="Step between slices.")] = None,
     px_nm: Annotated[str | None, typer.Option(help="Pixel size in the sample: 100, or 100,110 for x and y.")] = None,
     kind: Annotated[
-        str, typer.Option(help="spline, gaussian (astigmatic) or gaussian-2d (needs no beads).")
+        str, typer.Option(help="spline, gaussian (astigmatic); without beads: gaussian-2d, double-helix.")
     ] = "spline",
     psf_sigma_px: Annotated[float | None, typer.Option(min=0.3, max=10, help="Width of gaussian-2d.")] = None,
+    na: Annotated[float | None, typer.Option(min=0.1, max=1.7, help="Of double-helix: numerical aperture.")] = None,
+    wavelength_nm: Annotated[float | None, typer.Option(min=200, max=2000, help="Of double-helix: emission.")] = None,
+    refractive_index: Annotated[float, typer.Option(min=1, max=2, help="Of double-helix: immersion.")] = 1.518,
+    z_nm: Annotated[str, typer.Option(help="Of double-helix: lowest and highest z.")] = "-900,900",
     slices: Annotated[int | None, typer.Option(min=5, help="Slices of a stack, where a file holds several.")] = None,
     focus_slice: Annotated[float | None, typer.Option(help="Slice in focus, from 0. Default: the middle one.")] = None,
     roi_px: Annotated[int, typer.Option(min=9, help="Side of the PSF, odd.")] = 37,
@@ -47,13 +59,20 @@ def calibrate(
 
     Without beads: [bold]rtdecode calibrate --kind gaussian-2d --psf-sigma-px 1.3 --out psf.safetensors[/bold]
 
+    From optics: [bold]rtdecode calibrate --kind double-helix --na 1.4 --wavelength-nm 670 --out psf.safetensors[/bold]
+
     From SMAP: [bold]rtdecode calibrate cell_3dcal.mat --px-nm 100 --out psf.safetensors[/bold]
     """
     files = beads or []
     picture = page or out.with_suffix(".png")
-    _check(files, out, picture, kind, psf_sigma_px)
+    _check(files, out, picture, kind, {"--psf-sigma-px": psf_sigma_px, "--na": na, "--wavelength-nm": wavelength_nm})
     pixels = None if px_nm is None else pixel_size(px_nm)
-    if kind == "gaussian-2d":
+    if na is not None and wavelength_nm is not None:
+        from rtdecode.physics.pupil import Pupil
+
+        pupil = Pupil(na, wavelength_nm, refractive_index, pixels or _usual())
+        drawn = _double_helix(pupil, _z_range(z_nm), dz_nm or 20.0, roi_px)
+    elif kind == "gaussian-2d":
         drawn = _plain_gaussian(psf_sigma_px, roi_px, pixels or _usual())
     elif len(files) == 1 and files[0].suffix in (SMAP, OURS):
         drawn = _of_psf_file(files[0], pixels)
@@ -69,21 +88,32 @@ def register(app: typer.Typer) -> None:
     app.command()(calibrate)
 
 
-def _check(files: list[Path], out: Path, picture: Path, kind: str, psf_sigma_px: float | None) -> None:
+def _check(files: list[Path], out: Path, picture: Path, kind: str, given: dict[str, float | None]) -> None:
     """Known before minutes of work, not after."""
-    if kind not in ("spline", "gaussian", "gaussian-2d"):
-        raise ConfigError(f"--kind {kind!r}: expected spline, gaussian or gaussian-2d")
-    if (kind == "gaussian-2d") != (psf_sigma_px is not None):
-        raise ConfigError("--kind gaussian-2d and --psf-sigma-px belong together: the width is given, not fitted")
-    if kind == "gaussian-2d" and files:
-        raise ConfigError("--kind gaussian-2d takes no beads; for their PSF use --kind spline or gaussian")
-    if kind != "gaussian-2d" and not files:
-        raise ConfigError("name a bead stack, a *_3dcal.mat or a PSF; without beads: --kind gaussian-2d")
+    if kind not in KINDS:
+        raise ConfigError(f"--kind {kind!r}: expected {', '.join(KINDS)}")
+    for option, value in given.items():
+        if (option in KINDS[kind]) != (value is not None):
+            other = next(name for name, needed in KINDS.items() if option in needed)
+            raise ConfigError(f"--kind {other} and {option} belong together: it is given, not fitted to beads")
+    if KINDS[kind] and files:
+        raise ConfigError(f"--kind {kind} takes no beads; for their PSF use --kind spline or gaussian")
+    if not KINDS[kind] and not files:
+        raise ConfigError("name a bead stack, a *_3dcal.mat or a PSF; without beads: --kind gaussian-2d, double-helix")
     if out.suffix not in (SMAP, OURS):
         raise ConfigError(f"--out {out}: expected a name that ends in {OURS} or {SMAP} (SMAP's)")
     new_file(out)
     if picture.exists():
         raise ConfigError(f"{picture}: exists already; choose another --page or remove it")
+
+
+def _z_range(text: str) -> tuple[float, float]:
+    """(low, high) nm from `-900,900`."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--z-nm {text!r}: expected the lowest and the highest z in nm, such as -900,900") from None
+    return low, high
 
 
 def _usual() -> tuple[float, float]:
@@ -99,6 +129,16 @@ def _plain_gaussian(psf_sigma_px: float | None, roi_px: int, px_nm: tuple[float,
     psf = GaussianPsf(psf_sigma_px or 1.3, 0.0, float("inf"), roi_px=roi_px, px_nm=px_nm)
     words = "For 2D: the spot has the same width at all heights, so z cannot be measured."
     return PageOf(f"2D Gaussian, {psf.psf_sigma_px:g} px", psf, Verdict("good", None, words))
+
+
+def _double_helix(pupil: Pupil, z_nm: tuple[float, float], dz_nm: float, roi_px: int) -> PageOf:
+    from rtdecode.physics.psf_check import alike_heights, verdict
+    from rtdecode.physics.pupil import double_helix, pupil_psf
+    from rtdecode.view.bead_page import PageOf
+
+    psf = pupil_psf(pupil, double_helix(), z_nm, dz_nm, roi_px)
+    title = f"Double helix by scalar optics, NA {pupil.na:g}, {pupil.wavelength_nm:g} nm; no beads have seen it"
+    return PageOf(title, psf, verdict(psf, 0, None, alike_heights(psf)))
 
 
 def _of_psf_file(path: Path, px_nm: tuple[float, float] | None) -> PageOf:

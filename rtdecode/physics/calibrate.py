@@ -14,7 +14,7 @@ from scipy.optimize import curve_fit
 from rtdecode.core.errors import CalibrationError
 from rtdecode.physics.bead_alignment import Aligned, align, average
 from rtdecode.physics.beads import CalibrationSettings, Candidate, find_beads, without_copies
-from rtdecode.physics.psf import SplinePsf
+from rtdecode.physics.psf import SplinePsf, rim_fade
 
 __all__ = ["Bead", "Calibration", "CalibrationSettings", "calibrate"]
 
@@ -199,10 +199,7 @@ def _centroid(mean: F8) -> F8:
 def _finish(mean: F8, focus: float, settings: CalibrationSettings) -> F4:
     """Smooth along z, no light below zero, fade the rim (3 of 37 px) to zero, one normalisation for all slices."""
     smooth = gaussian_filter1d(mean, settings.smooth_z_nm / settings.dz_nm, axis=0, mode="nearest")
-    n = settings.roi_px
-    to_rim = np.minimum(np.arange(n), np.arange(n)[::-1])
-    fade = np.sin(np.pi / 2 * np.clip((to_rim + 1) / (1 + max(1, n // 12)), 0, 1)) ** 2
-    smooth = np.clip(smooth, 0, None) * np.minimum(fade[:, None], fade[None, :])
+    smooth = np.clip(smooth, 0, None) * rim_fade(settings.roi_px)
     middle = round(focus)
     if not 1 <= middle <= len(mean) - 2:
         raise CalibrationError(

@@ -229,6 +229,13 @@ def spline_of(psf: Psf, dz_nm: float = 10.0) -> SplinePsf:
     return SplinePsf.from_samples(samples, dz_nm, float(-z[0]), psf.px_nm)
 
 
+def rim_fade(roi_px: int) -> F8:
+    """(N, N) factors that take a measured or cut-off PSF to zero at its rim, over 3 of 37 px."""
+    to_rim = np.minimum(np.arange(roi_px), np.arange(roi_px)[::-1])
+    fade = np.sin(np.pi / 2 * np.clip((to_rim + 1) / (1 + max(1, roi_px // 12)), 0, 1)) ** 2
+    return np.asarray(np.minimum(fade[:, None], fade[None, :]))
+
+
 def _gaussian(about: dict[str, Any]) -> GaussianPsf:
     fields = {name: about[name] for name in GaussianPsf.__dataclass_fields__}
     pairs = {name: (float(fields[name][0]), float(fields[name][1])) for name in ("z_limits_nm", "px_nm")}

@@ -77,12 +77,26 @@ def test_a_2d_gaussian_needs_no_beads_and_simulates(tmp_path: Path, capsys: Capt
     assert load_psf(out).with_derivatives([9], [9], [0], (19, 19))[3].max() == 0
 
 
+def test_a_double_helix_is_made_from_optics(tmp_path: Path, capsys: Captured) -> None:
+    out, optics = tmp_path / "psf.safetensors", ["--na", "1.2", "--wavelength-nm", "600", "--refractive-index", "1.33"]
+    size = ["--z-nm", "-500,400", "--dz-nm", "50", "--roi-px", "31", *PX]
+    assert run(["calibrate", "--kind", "double-helix", *optics, *size, "--out", str(out)]) == 0
+    assert "cubic spline, 31 x 31 px, z -500 to 400 nm" in capsys.readouterr().out
+    psf = load_psf(out)
+    assert psf.px_nm == (110.0, 100.0) and psf.z_range_nm == (-500.0, 400.0)
+    assert Image.open(tmp_path / "psf.png").width == 1560
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--kind", "gauss"], "--kind 'gauss'"),
         (["--kind", "gaussian-2d"], "--psf-sigma-px belong together"),
         (["--psf-sigma-px", "1.3"], "--psf-sigma-px belong together"),
+        (["--kind", "double-helix", "--na", "1.4"], "--kind double-helix and --wavelength-nm belong together"),
+        (["FILE", "--na", "1.4"], "--kind double-helix and --na belong together"),
+        (["--kind", "double-helix", "--na", "1.6", "--wavelength-nm", "600"], "NA 1.6 in a medium"),
+        (["--kind", "double-helix", "--na", "1.2", "--wavelength-nm", "600", "--z-nm", "900"], "--z-nm '900'"),
         ([], "name a bead stack"),
         (["FILE"], "--dz-nm is missing"),
         (["FILE", "--dz-nm", "10", "--slices", "32"], "33 frames are no whole number of stacks"),
