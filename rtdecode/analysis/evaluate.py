@@ -44,6 +44,7 @@ class Judged:
     localizations: Localizations
     pairs: Pairs  # (K, 2)
     n_frames: int
+    dims: Literal[2, 3] = 3
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -53,16 +54,19 @@ class Judged:
         return found
 
     def errors_nm(self) -> F8:
-        """(K, 3) estimate minus truth in x, y, z of each pair."""
+        """(K, 3) estimate minus truth in x, y, z of each pair; z NaN where it was not asked for (2D)."""
         rows, columns = self.pairs.T
         names = ("x_nm", "y_nm", "z_nm")
         found = np.column_stack([getattr(self.localizations, n)[columns] for n in names]).astype(np.float64)
-        return found - np.column_stack([self.emitters[n][rows] for n in names]).astype(np.float64)
+        error = found - np.column_stack([self.emitters[n][rows] for n in names]).astype(np.float64)
+        if self.dims == 2:
+            error[:, 2] = np.nan
+        return error
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The numbers of one evaluation; NaN where nothing was there to take them from.
+    """The numbers of one evaluation; NaN where nothing was there to take them from, in 2D all that is about z.
 
     RMSE and mean errors are over pairs; rmse_lateral_nm is radial, sqrt(mean(dx^2 + dy^2)). Efficiencies are
     1 - sqrt((1 - J)^2 + (alpha RMSE / 100)^2), alpha 1 per nm lateral and 0.5 axial (decode-method §8), and
@@ -134,7 +138,7 @@ def judge(
     aside[rest[_match(others, localizations[rest], rules)[:, 1]]] = True
     new_row = np.cumsum(~aside) - 1  # (N,) row among those that count
     pairs = np.column_stack([pairs[:, 0], new_row[pairs[:, 1]]])
-    return Judged(wanted, localizations[~aside], pairs, _n_frames(emitters, localizations, frames))
+    return Judged(wanted, localizations[~aside], pairs, _n_frames(emitters, localizations, frames), rules.dims)
 
 
 def score_of(judged: Judged) -> Score:
@@ -227,7 +231,7 @@ def _z_score_variances(judged: Judged, error: F8) -> list[float]:
     sigmas = (found.sigma_x_nm, found.sigma_y_nm, found.sigma_z_nm, found.sigma_photons)
     out = []
     for wrong, sigma in zip((*error.T, photons), sigmas, strict=True):
-        known = sigma[columns] > 0
+        known = (sigma[columns] > 0) & np.isfinite(wrong)
         z_score = wrong[known] / sigma[columns][known]
         out.append(float(np.var(z_score)) if len(z_score) else math.nan)
     return out

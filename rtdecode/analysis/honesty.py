@@ -21,8 +21,13 @@ EXPECTED_INSIDE = {name: float(2 * ndtr(n) - 1) for name, n in INSIDE.items()}
 """Coverage of an honest normal sigma: 0.683 and 0.954."""
 
 
+def quantities(judged: Judged) -> tuple[str, ...]:
+    """Those that were asked for: without z in 2D."""
+    return QUANTITIES if judged.dims == 3 else tuple(name for name in QUANTITIES if name != "z")
+
+
 def errors(judged: Judged) -> F8:
-    """(K, 4) estimate minus truth of each pair: x, y, z in nm, photons."""
+    """(K, 4) estimate minus truth of each pair: x, y, z in nm (NaN in 2D), photons."""
     rows, columns = judged.pairs.T
     photons = judged.localizations.photons[columns].astype(np.float64) - judged.emitters["photons"][rows]
     return np.column_stack([judged.errors_nm(), photons])
@@ -37,12 +42,12 @@ def z_scores(judged: Judged) -> F8:
 
 
 def sigma_calibration(judged: Judged) -> dict[str, Figures]:
-    """For x, y, z, photons: variance of the z-scores (1 if honest) and shares within 1 and 2 sigma (0.683, 0.954).
+    """For x, y, z (not in 2D), photons: z-scores' variance (honest: 1), shares within 1 and 2 sigma (0.683, 0.954).
 
     Of pairs only: an error beyond the matching tolerance is a miss and a false positive, not a large error.
     """
     scores = z_scores(judged)
-    return {name: _calibration(scores[:, i]) for i, name in enumerate(QUANTITIES)}
+    return {name: _calibration(scores[:, i]) for i, name in enumerate(QUANTITIES) if name in quantities(judged)}
 
 
 def _calibration(scores: F8) -> Figures:

@@ -30,26 +30,29 @@ def match(
 ) -> Pairs:
     """Pairs (K, 2) of (emitter row, localization row) in the same frame and within both tolerances (inclusive).
 
-    The distance of a pair is Euclidean in nm over x, y, z (`dims` 3) or x, y (2).
+    The distance of a pair is Euclidean in nm over x, y, z (`dims` 3) or x, y (2: z and `axial_nm` are not looked at).
     "optimal": as many pairs as possible, and of those the smallest sum of distances (Hungarian algorithm).
     "greedy": the closest pair first, then the closest of what is left (DECODE's way, decode-method §8).
     Rows whose position is not finite pair with nothing.
     """
-    rows, columns, distance = _admissible(_positions(emitters), _positions(localizations), lateral_nm, axial_nm, dims)
+    rows, columns, distance = _admissible(
+        _positions(emitters, dims), _positions(localizations, dims), lateral_nm, axial_nm
+    )
     chosen = _greedy(rows, columns, distance) if method == "greedy" else _optimal(rows, columns, distance)
     pairs = np.column_stack([rows[chosen], columns[chosen]]).astype(np.intp)
     return pairs[np.argsort(pairs[:, 0], kind="stable")]
 
 
-def _positions(table: Emitters | Localizations) -> F8:
-    """(N, 4) frame, x, y, z."""
+def _positions(table: Emitters | Localizations, dims: int) -> F8:
+    """(N, 4) frame, x, y, z; z is 0 in 2D."""
     names = ("frame_index", "x_nm", "y_nm", "z_nm")
     columns = [getattr(table, n) if isinstance(table, Localizations) else table[n] for n in names]
+    columns[3] = columns[3] if dims == 3 else np.zeros(len(table))
     return np.column_stack(columns).astype(np.float64)
 
 
 def _admissible(
-    emitters: F8, localizations: F8, lateral_nm: float, axial_nm: float, dims: int
+    emitters: F8, localizations: F8, lateral_nm: float, axial_nm: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], F8]:
     """(emitter row, localization row, distance) of every pair that may be matched.
 
@@ -64,7 +67,7 @@ def _admissible(
     error = localizations[column] - emitters[row]  # (P, 4)
     lateral = np.hypot(error[:, 1], error[:, 2])
     allowed = (lateral <= lateral_nm) & (np.abs(error[:, 3]) <= axial_nm) & (error[:, 0] == 0)
-    distance = np.hypot(lateral, error[:, 3]) if dims == 3 else lateral
+    distance = np.hypot(lateral, error[:, 3])
     order = np.lexsort((column[allowed], row[allowed]))  # the answer must not depend on the tree's order
     return row[allowed][order], column[allowed][order], distance[allowed][order]
 

@@ -83,7 +83,8 @@ def check_model(
     """Check frames (T, H, W) in ADU of `camera`, whose localizations count frames from 0.
 
     `psf` None: the checks that need it are unknown. `scan_step_nm`: the recording is a scan of beads through focus,
-    z growing by so much each frame, which is the only way to see a PSF mirrored in z.
+    z growing by so much each frame, which is the only way to see a PSF mirrored in z. A PSF without z is round:
+    it has no orientation to be wrong.
     """
     mean_adu: F8 = np.asarray(frames_adu.mean(axis=0, dtype=np.float64))
     evidence = camera_evidence(frames_adu, camera)
@@ -91,8 +92,9 @@ def check_model(
     crops = bright_lone_crops(frames_adu, localizations, camera)
     fits = {n: fit_crops(crops, one) for n, one in psf_hypotheses(psf).items()} if psf and len(crops) else {}
     excess = {name: _excess(fits[AS_IS].chi2, one.chi2) for name, one in fits.items() if len(crops) >= MIN_CROPS}
-    findings += _of_psf(excess, len(crops), psf.px_nm[0] if psf else np.nan)
-    findings.append(_of_scan(crops, fits, localizations, scan_step_nm))
+    shape = [*_of_psf(excess, len(crops), psf.px_nm[0] if psf else np.nan)]
+    shape.append(_of_scan(crops, fits, localizations, scan_step_nm))
+    findings += shape if psf is None or psf.tells_z else [_without_orientation(one) for one in shape]
     findings += _of_ranges(doubts(localizations, len(frames_adu), mean_adu, camera, trained))
     ratio, alone = _sigma_ratio(crops, fits[AS_IS], localizations, camera, psf) if psf and fits else (np.nan, 0)
     findings.append(_of_sigma(ratio, alone))
@@ -207,6 +209,13 @@ def _of_scan(crops: Crops, fits: dict[str, Fits], found: Localizations, step_nm:
     elif not 0.7 < slope < 1.4:
         return Finding("z_mirrored", "warning", f"{words}: the step of the bead stack or of this scan is wrong")
     return Finding("z_mirrored", "warning" if slope < 0 else "ok", words)
+
+
+def _without_orientation(finding: Finding) -> Finding:
+    """Of a round spot: which way it is turned can be neither wrong nor told."""
+    if finding.check == "pixel_size":
+        return finding
+    return Finding(finding.check, "ok", "the model is 2D: its round spot looks the same from all sides and at all z")
 
 
 def _of_ranges(found: list[Doubt]) -> list[Finding]:

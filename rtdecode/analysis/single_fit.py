@@ -65,7 +65,8 @@ class SingleEmitterFit:
         self._camera, self._settings = camera, settings
         low, high = self._psf.z_range_nm
         n = max(1, round((high - low) / settings.z_step_nm))
-        self._z_nm = np.linspace(low, high, n + 1)[1:-1] if n > 1 else np.array([0.0])  # (K,)
+        several = n > 1 and psf.tells_z
+        self._z_nm = np.linspace(low, high, n + 1)[1:-1] if several else np.array([0.0])  # (K,)
         self._bank = _templates(self._psf, self._z_nm, settings.roi_px)  # (K, roi, roi)
 
     def __call__(self, frames_adu: Frames) -> Localizations:

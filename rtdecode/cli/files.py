@@ -67,17 +67,22 @@ def evaluate(
         typer.Option(help="Pixel size of a CSV, one number or x,y: it counts from a corner. Default: 100."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="With --model: other simulations of the same kind.")] = 0,
+    psf: Annotated[
+        Path | None, typer.Option(help="With --model: simulate with this PSF (of `calibrate`), not the bundle's own.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score localizations against the truth, or a model on fresh simulations.
+    """Score localizations against the truth, or a model on fresh simulations; of 2D models x and y alone.
 
     Example: [bold]rtdecode evaluate runs/first --truth runs/first/truth.csv --json[/bold], or
     [bold]rtdecode evaluate --model astigmatic-light[/bold]
     """
+    if psf is not None and (model is None or write):
+        raise ConfigError("--psf goes with --model and without --write: scores on the card are those of its own PSF")
     if (what is None) == (model is None):
         raise ConfigError("evaluate needs either a CSV or run folder with --truth, or --model BUNDLE")
     if model is not None:
-        return _evaluate_model(model, write, seed, as_json)
+        return _evaluate_model(model, write, seed, as_json, psf)
     if what is None or truth is None:
         raise ConfigError("evaluate FILE.csv|RUN needs --truth TRUTH.csv")
     if px_nm is None and not what.is_dir():
@@ -114,9 +119,10 @@ def models() -> None:
 
     shipped = shipped_bundles()
     for name, folder in sorted(shipped.items()):
-        card = ModelBundle.load(str(folder)).card
+        bundle = ModelBundle.load(str(folder))
+        card, z = bundle.card, f"z {bundle.card.ranges.z_nm} nm" if bundle.tells_z else "2D"
         typer.echo(f"{name}: {card.description}\n    {folder}")
-        typer.echo(f"    photons {card.ranges.photons}, background {card.ranges.background}, z {card.ranges.z_nm} nm")
+        typer.echo(f"    photons {card.ranges.photons}, background {card.ranges.background}, {z}")
     if not shipped:
         typer.echo("no model is shipped with this version; make one with `rtdecode train`")
 
@@ -127,12 +133,14 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _evaluate_model(model: str, write: bool, seed: int, as_json: bool) -> None:
+def _evaluate_model(model: str, write: bool, seed: int, as_json: bool, psf: Path | None) -> None:
     from rtdecode.fit.bundle import ModelBundle
+    from rtdecode.physics.psf import load_psf
     from rtdecode.train.score import Plan, evaluate_bundle, print_scores
 
     bundle = ModelBundle.load(model)
-    scores = evaluate_bundle(bundle, plan=Plan(seed=seed), report=lambda words: typer.echo(words, err=True))
+    other = load_psf(psf) if psf is not None else None
+    scores = evaluate_bundle(bundle, plan=Plan(seed=seed), report=lambda words: typer.echo(words, err=True), psf=other)
     if write:
         bundle.write_scores({**bundle.card.scores, **scores})  # a benchmark's figures stay
     if as_json:
@@ -155,7 +163,13 @@ def _score(what: Path, truth: Path, n_frames: int | None, px_nm: tuple[float, fl
     elif frames is None:
         last = max([int(part.max()) for part in (emitters["frame_index"], found.frame_index) if len(part)], default=-1)
         frames = np.arange(last + 1)
-    return score(emitters, found, frames=frames, rules=Rules(field=field)).as_dict()
+    rules = Rules(dims=2 if found.is_2d else 3, field=field)
+    scores = score(emitters, found, frames=frames, rules=rules).as_dict()
+    return {name: value for name, value in scores.items() if rules.dims == 3 or not _is_of_z(name)}
+
+
+def _is_of_z(name: str) -> bool:
+    return "axial" in name or "3d" in name or name in ("mean_error_z_nm", "z_score_variance_z")
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:

@@ -175,7 +175,9 @@ def _score_rows(score: dict[str, Any]) -> list[tuple[str, str]]:
     if "error" in score:
         return [("score", str(score["error"]))]
     found = ", ".join(f"{name} {_number(score[name], 3)}" for name in ("jaccard", "precision", "recall"))
-    errors = f"lateral {_number(score['rmse_lateral_nm'], 1)} nm, axial {_number(score['rmse_axial_nm'], 1)} nm"
+    errors = f"lateral {_number(score['rmse_lateral_nm'], 1)} nm"
+    if score["rmse_axial_nm"] is not None:  # a 2D model has none
+        errors += f", axial {_number(score['rmse_axial_nm'], 1)} nm"
     return [("score against truth", found), ("  RMSE", errors)]
 
 

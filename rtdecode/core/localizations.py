@@ -51,6 +51,14 @@ class Localizations:
     def __len__(self) -> int:
         return len(self.frame_index)
 
+    @property
+    def is_2d(self) -> bool:
+        """Whether they come from a model without z: it is 0 everywhere, and no sigma of it is stated (0 or NaN).
+
+        Of no localizations nobody can tell: False.
+        """
+        return len(self) > 0 and not self.z_nm.any() and not (self.sigma_z_nm > 0).any()
+
     def __getitem__(self, rows: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Localizations:
         """The chosen rows (slice, mask or row numbers) as new Localizations."""
         return Localizations.from_records(self.records()[rows])

@@ -143,6 +143,11 @@ class ModelBundle:
         return self.card.detection
 
     @property
+    def tells_z(self) -> bool:
+        """Whether its PSF does; a bundle whose does not (2D) gives z 0 and states no sigma of it (0)."""
+        return self.card.psf.get("depth_nm", 0.0) is not None  # None: a Gaussian as wide at every z
+
+    @property
     def sha256(self) -> str:
         """Identity of the whole: changes with any file or number that changes an answer, not with scores."""
         return self.card.identity

@@ -44,6 +44,13 @@ def find_emitters(
     return Localizations(np.full(columns.shape[1], frame_index, np.int64), *columns)
 
 
+def without_z(maps: F4) -> F4:
+    """The same maps with z and its sigma 0, as a 2D model's are read: what it says of z it has learnt from nothing."""
+    flat = maps.copy()
+    flat[..., [4, 8], :, :] = 0.0
+    return flat
+
+
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _scan(
     maps: F4, peak: np.float32, accept: np.float32, split: np.float32, fused: bool, px_x_nm: float, px_y_nm: float

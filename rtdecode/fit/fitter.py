@@ -15,7 +15,7 @@ from rtdecode.core.errors import CameraMismatch, EngineError, StreamError
 from rtdecode.core.frames import Fate, Frame, FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
-from rtdecode.fit.emitters import find_emitters
+from rtdecode.fit.emitters import find_emitters, without_z
 from rtdecode.fit.windows import Window, Windows
 from rtdecode.streams.log import CommitFlag
 
@@ -64,6 +64,7 @@ class Fitter:
         differs = any(name in CONVERSION for name in bundle.camera.differences(self._camera))
         self._converts = differs or self._maps is not None
         self._roi, self._thresholds = roi, _thresholds(bundle.detection, detection or DetectionConfig())
+        self._tells_z = bundle.tells_z
         self._windows = Windows(engine, bundle.network.stride, roi.height_px, roi.width_px)
         self._last_index: int | None = None
 
@@ -136,7 +137,8 @@ class Fitter:
                 f"the engine gave values that are not finite for frame {window.info.index}; "
                 "try engine.precision fp32 or another engine, and check the bundle"
             )
-        found = find_emitters(window.maps, window.info.index, self._camera.px_nm, self._thresholds)
+        maps = window.maps if self._tells_z else without_z(window.maps)
+        found = find_emitters(maps, window.info.index, self._camera.px_nm, self._thresholds)
         return FittedFrame(window.info, Fate.FITTED, _flags(window), found)
 
 

@@ -1,10 +1,11 @@
-"""ThunderSTORM CSV, 3D: frames from 1, x and y in nm from the corner of the first pixel.
+"""ThunderSTORM CSV, 3D and 2D: frames from 1, x and y in nm from the corner of the first pixel.
 
 Written columns, as ThunderSTORM's development version names them for 3D astigmatism: id, frame, x [nm], y [nm],
 z [nm], intensity [photon], offset [photon], bkgstd [photon], uncertainty_xy [nm], uncertainty_z [nm].
 sigma1 and sigma2 (widths of a fitted elliptical Gaussian) are left out: the network does not fit widths, and an
 invented number would pass for a measurement. offset is the background per pixel, bkgstd its shot noise (square
-root), uncertainty_xy the root mean square of sigma_x and sigma_y.
+root), uncertainty_xy the root mean square of sigma_x and sigma_y. Of a 2D model's localizations z [nm] and
+uncertainty_z [nm] are left out: zeros would pass for heights.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ HEADER = (
     '"uncertainty_xy [nm]","uncertainty_z [nm]"'
 )
 _ROW = "%d,%d,%.3f,%.3f,%.3f,%.3f,%.4f,%.4f,%.4f,%.4f"
+_Z_COLUMNS = (4, 9)
 _NM_PER_UNIT = {"nm": 1.0, "um": 1000.0, "µm": 1000.0, "μm": 1000.0}
 _PHOTON_UNITS = {"photon", "photons"}
 
@@ -34,10 +36,17 @@ def write_thunderstorm(
 ) -> int:
     """Write one or many Localizations in their order, return how many rows; memory stays bounded.
 
-    `px_nm` (x, y): half a pixel is added, for ThunderSTORM counts from the pixel's corner and we from its centre.
+    Many are written with z, one without where it is 2D. `px_nm` (x, y): half a pixel is added, for ThunderSTORM counts
+    from the pixel's corner and we from its centre.
     """
-    given = [localizations] if isinstance(localizations, Localizations) else localizations
-    return write_table(path, HEADER, _ROW, _rows(given, px_nm))
+    if not isinstance(localizations, Localizations):
+        return write_table(path, HEADER, _ROW, _rows(localizations, px_nm))
+    rows = _rows([localizations], px_nm)
+    if not localizations.is_2d:
+        return write_table(path, HEADER, _ROW, rows)
+    kept = [k for k in range(len(_ROW.split(","))) if k not in _Z_COLUMNS]
+    header, row = (",".join(text.split(",")[k] for k in kept) for text in (HEADER, _ROW))
+    return write_table(path, header, row, (block[:, kept] for block in rows))
 
 
 def read_thunderstorm(path: Path, px_nm: tuple[float, float]) -> Localizations:

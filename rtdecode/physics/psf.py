@@ -43,6 +43,11 @@ class Psf(Protocol):
         """Pixel size (x, y) that it was made for."""
         ...
 
+    @property
+    def tells_z(self) -> bool:
+        """Whether the spot changes with z; False: a 2D PSF."""
+        ...
+
     def add_to(self, frames: F4, frame_number: NDArray[np.int64], x_px: F8, y_px: F8, z_nm: F8, photons: F8) -> None:
         """Add N emitters to `frames` (n, H, W) float32 in place; all other arguments are (N,)."""
         ...
@@ -92,6 +97,12 @@ class SplinePsf:
     def z_range_nm(self) -> tuple[float, float]:
         """z of the first and last slice."""
         return (-self.z0_index * self.dz_nm, (len(self.coefficients) - 1 - self.z0_index) * self.dz_nm)
+
+    @property
+    def tells_z(self) -> bool:
+        """Not where all slices are alike, as those of a 2D Gaussian's spline."""
+        spread = float(np.ptp(self.coefficients, axis=0).max())
+        return spread > 1e-5 * float(self.coefficients.max())
 
     def _slices(self, z_nm: F8) -> F8:
         return np.clip(z_nm / self.dz_nm + self.z0_index, 0.0, len(self.coefficients) - 1.0)
@@ -163,6 +174,11 @@ class GaussianPsf:
     def z_range_nm(self) -> tuple[float, float]:
         """The limits it was made with."""
         return self.z_limits_nm
+
+    @property
+    def tells_z(self) -> bool:
+        """Not with an infinite depth of focus."""
+        return math.isfinite(self.depth_nm)
 
     def psf_sigmas_px(self, z_nm: F8) -> tuple[F8, F8]:
         """Widths along x and y at z (N,)."""

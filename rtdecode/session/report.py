@@ -122,7 +122,8 @@ def _score(
     field = Field.of_shape(roi.height_px, roi.width_px, camera_px_nm(record))
     try:
         emitters = read_truth(folder.truth_csv)
-        found = score(emitters, localizations, frames=np.asarray(fitted, np.int64), rules=Rules(field=field))
+        rules = Rules(dims=2 if localizations.is_2d else 3, field=field)
+        found = score(emitters, localizations, frames=np.asarray(fitted, np.int64), rules=rules)
     except RtdecodeError as error:
         return {"score": {"error": str(error)}}
     return {"score": {name: _rounded(value) for name, value in found.as_dict().items()}}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.analysis import honesty
-from rtdecode.analysis.evaluate import Judged, Rules, judge, score_of
+from rtdecode.analysis.evaluate import Judged, judge, score_of
 from rtdecode.analysis.single_fit import SingleEmitterFit
 from rtdecode.core.camera import Camera
 from rtdecode.core.config import DetectionConfig, EngineConfig
@@ -22,7 +22,7 @@ from rtdecode.physics.judge_scenes import Movie, SceneConfig, flash_movie, lone_
 from rtdecode.physics.psf import Psf, load_psf
 from rtdecode.physics.structures import Field
 from rtdecode.train.benchmark_config import BenchmarkConfig
-from rtdecode.train.score import Frames, Report, bounds_of, errors_over_bound, fit_frames, recall_by_bound
+from rtdecode.train.score import Frames, Report, bounds_of, errors_over_bound, fit_frames, recall_by_bound, rules_for
 
 F8 = NDArray[np.float64]
 Figures = dict[str, Any]
@@ -68,6 +68,8 @@ def run_benchmark(
     config: BenchmarkConfig, bundles: Sequence[ModelBundle], report: Report = lambda _: None
 ) -> dict[str, Figures]:
     """Figures of each contestant by name, plain numbers and None; see the module's functions for each part.
+
+    On a PSF that tells no z (2D) z is neither matched nor judged: its figures are None or left out.
 
     Bundles with the same PSF and camera see the same movies and share one floor. Raises BundleError,
     CalibrationError, EngineError.
@@ -143,7 +145,9 @@ def _of_movie(scene: SceneConfig, bench: Bench, movie: Movie, contestant: Contes
         **score_of(judged).as_dict(),
         "sigma": honesty.sigma_calibration(judged),
         "recall_by_bound_nm": recall_by_bound(judged, bounds),
-        "by_z_nm": binned(judged, judged.emitters["z_nm"], _closed(np.linspace(*scene.z_nm, Z_BINS + 1))),
+        "by_z_nm": binned(judged, judged.emitters["z_nm"], _closed(np.linspace(*scene.z_nm, Z_BINS + 1)))
+        if bench.psf.tells_z
+        else [],
         "by_photons": binned(judged, judged.emitters["photons"], PHOTON_EDGES),
         "by_background": binned(judged, below, _edges(below, BACKGROUND_BINS)),
         "reliability": curve,
@@ -197,7 +201,7 @@ def isolated(config: BenchmarkConfig, bench: Bench, report: Report) -> Iterable[
         movie = lone_movie(bench.psf, bench.camera, scene, photons, config.isolated.emitters, seed)
         for contestant in bench.contestants:
             found = contestant.accepted(contestant.fit(movie.frames_adu))
-            judged = judge(movie.emitters, found, frames=movie.emitters["frame_index"])
+            judged = judge(movie.emitters, found, frames=movie.emitters["frame_index"], rules=rules_for(bench.psf))
             bounds = bench.bounds_of(movie, judged)
             figures[contestant.name][f"{photons:g}"] = _of_lone(judged, bounds, config.isolated.z_nm)
             bound = np.column_stack([bounds.x_nm, bounds.y_nm, bounds.z_nm, bounds.photons])[judged.pairs[:, 0]]
@@ -228,6 +232,7 @@ def _biases(seen: list[tuple[Judged, F8]], z_nm: tuple[float, float], px_nm: tup
     weight = np.where(np.isfinite(bound), 1.0 / np.maximum(bound, 1e-12) ** 2, 0.0)
     levels = np.unique(truth["photons"])
     z_edges, pixel_edges = np.linspace(*z_nm, 9), np.linspace(-0.5, 0.5, SUBPIXEL_BINS + 1)
+    known = tuple(honesty.QUANTITIES.index(name) for name in honesty.quantities(seen[0][0]))
     against: dict[str, tuple[F8, ArrayLike, tuple[int, ...]]] = {
         "x_in_pixel": (honesty.in_pixel(truth["x_nm"], px_nm[0]), pixel_edges, (0, 2)),
         "y_in_pixel": (honesty.in_pixel(truth["y_nm"], px_nm[1]), pixel_edges, (1, 2)),
@@ -236,8 +241,10 @@ def _biases(seen: list[tuple[Judged, F8]], z_nm: tuple[float, float], px_nm: tup
     }
     out: Figures = {}
     for name, (where, edges, columns) in against.items():
+        if name == "z_nm" and 2 not in known:
+            continue
         out[name] = {}
-        for i in columns:
+        for i in (i for i in columns if i in known):
             bins = honesty.bias(error[:, i], where, edges, weight[:, i])
             out[name][honesty.QUANTITIES[i]] = {**honesty.bias_summary(bins), "bins": _plain_edges(bins)}
     return out
@@ -302,7 +309,7 @@ def summary_of(figures: Figures, config: BenchmarkConfig) -> Figures:
 
 def _judged(bench: Bench, movie: Movie, found: Localizations) -> Judged:
     height, width = movie.background.shape
-    rules = Rules(field=Field.of_shape(height, width, bench.camera.px_nm))
+    rules = rules_for(bench.psf, Field.of_shape(height, width, bench.camera.px_nm))
     return judge(movie.emitters, found, frames=range(len(movie.frames_adu)), rules=rules)
 
 
@@ -348,7 +355,8 @@ def _closed(edges: F8) -> F8:
 
 
 def _rms(values: F8) -> float | None:
-    return float(np.sqrt(np.mean(values**2))) if len(values) else None
+    """None of nothing, and of z in 2D."""
+    return float(np.sqrt(np.mean(values**2))) if len(values) and np.isfinite(values).all() else None
 
 
 def _plain_edges(bins: list[Figures]) -> list[Figures]:

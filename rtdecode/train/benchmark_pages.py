@@ -15,7 +15,7 @@ from rtdecode.physics.judge_scenes import Movie, structure_movie
 from rtdecode.physics.structures import Field
 from rtdecode.train.benchmark import Bench, Contestant, benches_of
 from rtdecode.train.benchmark_config import BenchmarkConfig
-from rtdecode.train.benchmark_tables import TYPICAL_UM2
+from rtdecode.train.benchmark_tables import TYPICAL_UM2, is_2d
 
 Figures = dict[str, Any]
 Contestants = dict[str, Figures]
@@ -49,17 +49,20 @@ def draw_pages(
 def _density_page(page: Any, figures: Contestants) -> None:
     page.suptitle("By density: every emitter of 100 photons or more counts, partial exposures too", fontsize=14)
     axes = page.subplots(2, 3)
-    panels = (("jaccard", "Jaccard"), ("precision", "precision"), ("recall", "recall"),
+    panels: tuple[tuple[str, str], ...] = (("jaccard", "Jaccard"), ("precision", "precision"), ("recall", "recall"),
               ("rmse_lateral_nm", "RMSE lateral, nm"), ("rmse_axial_nm", "RMSE axial, nm"),
               ("efficiency_3d", "efficiency 3D"))  # fmt: skip
-    for ax, (key, label) in zip(axes.flat, panels, strict=True):
+    if is_2d(figures):
+        panels = (*panels[:4], ("efficiency_lateral", "efficiency lateral"))
+        axes.flat[5].set_visible(False)
+    for ax, (key, label) in zip(axes.flat, panels, strict=False):
         for colour, name, one in _each(figures):
             at, values = _curve(one["density_per_um2"], key)
             ax.plot(at, values, "o-", color=colour, label=name)
         _dress(ax, "emitters per µm² and frame", label, log=True)
         if key.startswith("rmse"):
             ax.set_ylim(bottom=0)
-        elif key != "efficiency_3d":
+        elif not key.startswith("efficiency"):
             ax.set_ylim(0, 1.02)
         _plain_ticks(ax, figures, "density_per_um2")
     axes.flat[0].legend()
@@ -96,6 +99,8 @@ def _by_quantity(ax: Any, figures: Contestants, key: str, label: str, honest: fl
     ax.axhline(honest, color="0.6", lw=1)
     for colour, name, one in _each(figures):
         for marker, quantity in zip("os^D", QUANTITIES, strict=True):
+            if quantity not in next(iter(one["density_per_um2"].values()))["sigma"]:
+                continue  # z in 2D
             at, values = _curve(one["density_per_um2"], "sigma", quantity, key)
             ax.plot(at, values, f"{marker}-", color=colour, ms=5, lw=1, label=f"{name}: {_LABELS[quantity]}")
     _dress(ax, "emitters per µm² and frame", label, log=True)
@@ -109,6 +114,9 @@ def _isolated_page(page: Any, figures: Contestants) -> None:
     page.suptitle("Isolated emitters, one frame: errors over the Cramér-Rao bound, and bias", fontsize=14)
     axes = page.subplots(3, 4)
     for ax, quantity in zip(axes[0], QUANTITIES, strict=True):
+        if quantity == "z" and is_2d(figures):
+            ax.set_visible(False)
+            continue
         ax.axhline(1, color="0.6", lw=1)
         for colour, name, one in _each(figures):
             of = one["isolated"]["by_photons"]
@@ -119,6 +127,8 @@ def _isolated_page(page: Any, figures: Contestants) -> None:
     axes[0, 0].legend()
     for ax, quantity in zip(axes[1], QUANTITIES, strict=True):
         _bias_panel(ax, figures, "z_nm", quantity, "z, nm")
+        if is_2d(figures):
+            ax.set_visible(False)
     _bias_panel(axes[2, 0], figures, "x_in_pixel", "x", "x within the pixel, px")
     _bias_panel(axes[2, 1], figures, "y_in_pixel", "y", "y within the pixel, px")
     for ax, key in zip(axes[2, 2:], ("recall", "split"), strict=True):
@@ -137,7 +147,7 @@ def _bias_panel(ax: Any, figures: Contestants, where: str, quantity: str, label:
     limit = 2.0
     ax.axhspan(-limit, limit, color="0.92", zorder=0)
     for colour, name, one in _each(figures):
-        bins = one["isolated"]["bias"][where][quantity]["bins"]
+        bins = one["isolated"]["bias"].get(where, {}).get(quantity, {"bins": []})["bins"]
         middle = [(b["from"] + b["to"]) / 2 for b in bins]
         mean, error = ([unit * b[key] for b in bins] for key in ("mean", "se"))
         ax.errorbar(middle, mean, error, fmt="o-", color=colour, capsize=2, ms=4, lw=1, label=name)
@@ -169,6 +179,10 @@ def _conditions_page(page: Any, figures: Contestants) -> None:
         _dress(ax, "mean photons", words, log=True)
         ax.set_ylim(bottom=0)
     axes[2, 0].legend(fontsize=8)
+    if is_2d(figures):
+        axes[1, 0].legend(fontsize=8)
+        for ax in (*axes[0], *axes[:, 2]):
+            ax.set_visible(False)
 
 
 def _plot_bins(ax: Any, bins: list[Figures], key: str, **style: Any) -> None:
@@ -244,7 +258,7 @@ def _curve(figures: Figures, *path: str) -> tuple[list[float], list[float]]:
     for at, one in figures.items():
         value: Any = one
         for key in path:
-            value = value[key]
+            value = value.get(key)  # z is not there in 2D
         pairs.append((float(at), _number(value)))
     pairs.sort()
     return [at for at, _ in pairs], [value for _, value in pairs]

@@ -31,7 +31,29 @@ class Sheet:
 def sheets_of(contestants: dict[str, Figures]) -> list[Sheet]:
     """All tables of `run_benchmark`'s figures."""
     makers = (_densities, _sigmas, _isolated, _biases, _signals, _by_z, _by_photons, _uniformity, _reliability)
-    return [make(contestants) for make in makers]
+    made = (make(contestants) for make in makers)
+    return [_without(sheet, _OF_Z) if is_2d(contestants) else sheet for sheet in made if sheet.rows]
+
+
+def is_2d(contestants: dict[str, Figures]) -> bool:
+    """Whether none of them has a figure of z."""
+    return not any("z" in one["sigma"] for _, _, one in _each(contestants, "density_per_um2"))
+
+
+_OF_Z = ("RMSE axial nm", "eff. axial", "eff. 3D", "z nm")
+
+
+def _without(sheet: Sheet, names: tuple[str, ...]) -> Sheet:
+    """The same without these columns, and without words of z."""
+    kept = [i for i, name in enumerate(sheet.columns) if name not in names]
+    rows = tuple(tuple(row[i] for i in kept) for row in sheet.rows)
+    note = sheet.note
+    for words, in_2d in _NOTES_2D.items():
+        note = note.replace(words, in_2d)
+    return Sheet(sheet.title, note, tuple(sheet.columns[i] for i in kept), rows)
+
+
+_NOTES_2D = {"x / y / z / photons": "x / y / photons", " / axial": "", "250 / 500 nm": "250 nm", "; z by z": ""}
 
 
 def markdown_of(contestants: dict[str, Figures], heading: str) -> str:
@@ -87,13 +109,13 @@ def _sigmas(contestants: dict[str, Figures]) -> Sheet:
 
 
 def _isolated(contestants: dict[str, Figures]) -> Sheet:
+    zs = next(([part["z_nm"] for part in one["by_z"]] for _, _, one in _lone(contestants) if one["by_z"]), [])
     rows = [
         (name, photons, _shown(one["recall"]), _percent(one["split"]), _shown(one["photon_ratio"]),
          _joined_flat(one["rmse_over_bound"]), _joined_flat(one["total_over_total"]),
-         *(_shown(part["z"], 2) for part in one["by_z"]))
+         *([_shown(part["z"], 2) for part in one["by_z"]] or ["-"] * len(zs)))
         for name, photons, one in _lone(contestants)
     ]  # fmt: skip
-    zs = [part["z_nm"] for _, _, one in _lone(contestants) for part in one["by_z"]][:5]
     columns = ("", "photons", "recall", "split", "photons found", "RMSE / bound", "RMSE / rms bound",
                *(f"z {low:.0f}..{high:.0f}" for low, high in zs))  # fmt: skip
     note = "Of those found: x / y / z / photons over each one's single-frame Cramér-Rao bound (EM gain in it); z by z."
@@ -127,10 +149,7 @@ def _signals(contestants: dict[str, Figures]) -> Sheet:
     for name, figures in contestants.items():
         cells = {(c["photons_mean"], c["background_level"]): c for c in figures["signal_background"]}
         for photons in sorted({p for p, _ in cells}):
-            words = [
-                f"{_shown(c['jaccard'], 2)}, {_shown(c['rmse_lateral_nm'], 0)} / {_shown(c['rmse_axial_nm'], 0)}"
-                for c in (cells[photons, level] for level in levels)
-            ]
+            words = [f"{_shown(c['jaccard'], 2)}, {_rmse(c)}" for c in (cells[photons, level] for level in levels)]
             rows.append((name, f"{photons:g}", *words))
     note = "Jaccard, RMSE lateral / axial in nm; the scene at this mean brightness over this level of background."
     columns = ("", "photons", *(f"background {level:g}" for level in levels))
@@ -151,10 +170,9 @@ def _binned(contestants: dict[str, Figures], key: str, title: str, note: str) ->
     for name, density, one in _each(contestants, "density_per_um2"):
         if float(density) in TYPICAL_UM2 or len(contestants[name]["density_per_um2"]) == 1:
             edges = [(b["from"], b["to"]) for b in one[key]]
-            cells = [
-                f"{_shown(b['recall'], 2)}, {_shown(b['rmse_lateral_nm'], 0)} / {_shown(b['rmse_axial_nm'], 0)}"
-                for b in one[key]
-            ]
+            cells = [f"{_shown(b['recall'], 2)}, {_rmse(b)}" for b in one[key]]
+            if not cells:  # 2D has no z
+                continue
             rows.append((name, density, *cells))
     columns = ("", "per um²", *(f"{low:.0f}.." + ("" if high is None else f"{high:.0f}") for low, high in edges))
     return Sheet(title, note, columns, tuple(rows))
@@ -195,11 +213,17 @@ def _lone(contestants: dict[str, Figures]) -> Iterator[tuple[str, str, Figures]]
 
 
 def _joined(of: dict[str, Figures], key: str, digits: int) -> str:
-    return " / ".join(_shown(of[q][key], digits) for q in QUANTITIES)
+    return " / ".join(_shown(one[key], digits) for one in of.values())
 
 
 def _joined_flat(of: Figures) -> str:
-    return " / ".join(_shown(of[q], 2) for q in QUANTITIES)
+    return " / ".join(_shown(value, 2) for value in of.values())
+
+
+def _rmse(one: Figures) -> str:
+    """Lateral / axial; lateral alone in 2D and where nothing was found."""
+    axial = one["rmse_axial_nm"]
+    return _shown(one["rmse_lateral_nm"], 0) + ("" if axial is None else f" / {axial:.0f}")
 
 
 def _shown(value: float | None, digits: int = 3) -> str:

@@ -13,6 +13,9 @@ from rtdecode.train.loop import averaged_network
 RECOMMENDED = RecommendedFilter(sigma_xy_max_nm=40.0, sigma_z_max_nm=80.0)
 """The filter of DECODE's fitting notebook (decode-method §6.3)."""
 
+RECOMMENDED_2D = RecommendedFilter(sigma_xy_max_nm=40.0)
+"""The same where no sigma of z is stated."""
+
 DETECTION = DetectionThresholds(peak=0.1, accept=0.42, readout="fused")
 """Chosen on simulated movies of `evaluate`'s kind and other seeds, for precision above 0.95 up to 2 emitters per um²
 (at 0.3 Jaccard is 4 points higher, precision 0.90 at 2 per um²).
@@ -25,6 +28,7 @@ def make_bundle(config: TrainingConfig, training: Path, folder: Path, overwrite:
     `train.yaml` of the bundle is the configuration as resolved, the training's iteration in its description.
     """
     network, iteration = averaged_network(config, training)
+    psf = load_psf(config.psf)
     return export_bundle(
         folder,
         network,
@@ -35,9 +39,9 @@ def make_bundle(config: TrainingConfig, training: Path, folder: Path, overwrite:
         ranges=training_ranges(config),
         train_yaml=config_as_yaml(config),
         psf_path=config.psf,
-        psf_summary=load_psf(config.psf).summary(),
+        psf_summary=psf.summary(),
         detection=DETECTION,
-        recommended_filter=RECOMMENDED,
+        recommended_filter=RECOMMENDED if psf.tells_z else RECOMMENDED_2D,
         overwrite=overwrite,
     )
 

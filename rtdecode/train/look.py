@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rtdecode.analysis.evaluate import Judged, Rules, Score, judge, score_of
+from rtdecode.analysis.honesty import z_scores
 from rtdecode.core.localizations import Emitters, Localizations
 from rtdecode.fit.bundle import DetectionThresholds
-from rtdecode.fit.emitters import find_emitters
+from rtdecode.fit.emitters import find_emitters, without_z
 from rtdecode.fit.network import physical_maps
 from rtdecode.physics.psf import Psf
 from rtdecode.train.batches import HELD_OUT, as_batch, clips_of, forward
@@ -44,14 +45,9 @@ class Look:
         return np.array(rows, np.float64).reshape(-1, 3)
 
     def z_scores(self) -> F8:
-        """(P, 4) error over sigma in x, y, z and photons of the pairs with a probability of at least ACCEPT."""
-        rows, columns = self.judged.pairs.T
-        found = self.judged.localizations
-        photons = found.photons[columns].astype(np.float64) - self.judged.emitters["photons"][rows]
-        sigmas = (found.sigma_x_nm, found.sigma_y_nm, found.sigma_z_nm, found.sigma_photons)
-        sigma = np.column_stack([one[columns] for one in sigmas])
-        kept = found.probability[columns] >= ACCEPT
-        return np.asarray(np.column_stack([self.judged.errors_nm(), photons])[kept] / sigma[kept], np.float64)
+        """(P, 4) error over sigma in x, y, z (2D: NaN), photons of the pairs with a probability of at least ACCEPT."""
+        columns = self.judged.pairs[:, 1]
+        return z_scores(self.judged)[self.judged.localizations.probability[columns] >= ACCEPT]
 
 
 def look(config: TrainingConfig, network: nn.Module, psf: Psf) -> Look:
@@ -62,10 +58,12 @@ def look(config: TrainingConfig, network: nn.Module, psf: Psf) -> Look:
     n_frames = len(parts[0][0])
     emitters = np.concatenate([_later(part[1], k * n_frames) for k, part in enumerate(parts)])
     maps = np.concatenate([part[2] for part in parts])
+    maps = maps if psf.tells_z else without_z(maps)
     found = Localizations.concatenate(
         find_emitters(one, frame, config.camera.px_nm, SENSITIVE) for frame, one in enumerate(maps)
     )
-    rules, frames = Rules(min_photons=config.min_photons), range(len(photons))
+    rules = Rules(dims=3 if psf.tells_z else 2, min_photons=config.min_photons)
+    frames = range(len(photons))
     sure = found[found.probability >= ACCEPT]
     judged = judge(emitters, found, frames=frames, rules=rules)
     return Look(photons, emitters, found, judged, score_of(judge(emitters, sure, frames=frames, rules=rules)))

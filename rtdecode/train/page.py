@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from rtdecode.analysis.honesty import quantities
 from rtdecode.train.chart import GREY, INK, Chart, around
 from rtdecode.train.config import TrainingConfig
 from rtdecode.train.look import ACCEPT, Look
@@ -56,7 +57,8 @@ def _headline(image: Image.Image, config: TrainingConfig, iteration: int, second
     done = f"iteration {iteration:,} of {config.iterations:,}, {timedelta(seconds=round(seconds))} trained"
     left = f", {time_left(iteration, config.iterations, seconds)} left" if iteration < config.iterations else ", done"
     chart.words((SIZE[0] - 30, 20), done + left, 18, INK, "rt")
-    rmse = f"RMSE lateral {_shown(score.rmse_lateral_nm, 1)} nm, axial {_shown(score.rmse_axial_nm, 1)} nm"
+    rmse = f"RMSE lateral {_shown(score.rmse_lateral_nm, 1)} nm"
+    rmse += f", axial {_shown(score.rmse_axial_nm, 1)} nm" if look.judged.dims == 3 else ""
     rates = f"Jaccard {_shown(score.jaccard, 3)}, precision {_shown(score.precision, 3)}"
     rates += f", recall {_shown(score.recall, 3)} where p is at least {ACCEPT:g}"
     words = f"averaged weights, {score.n_frames} held-out frames, {score.n_emitters} emitters: {rates}; {rmse}"
@@ -142,8 +144,8 @@ def _z_scores(image: Image.Image, look: Look) -> None:
     for number, name in enumerate(("x", "y", "z", "photons")):
         left = 470 + number * 257
         chart = Chart(ImageDraw.Draw(image), (left, 815, left + 220, 1025), (-4, 4), (0, 0.6))
-        values = z_scores[:, number]
-        words = "no pairs yet"
+        values = z_scores[np.isfinite(z_scores[:, number]), number]
+        words = "no pairs yet" if name in quantities(look.judged) else "2D: z is not asked for"
         if len(values):
             inside = np.mean(np.abs(values) < 1)
             words = f"variance {np.var(values):.2f}, within 1 sigma {inside:.0%} (68%)"

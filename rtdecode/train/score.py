@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtdecode.analysis.evaluate import Judged, Rules, judge, score_of
-from rtdecode.analysis.honesty import QUANTITIES, errors
+from rtdecode.analysis.honesty import QUANTITIES, errors, quantities
 from rtdecode.core.camera import Camera
 from rtdecode.core.config import DetectionConfig, EngineConfig
+from rtdecode.core.errors import BundleError
 from rtdecode.core.frames import Frame, FrameInfo, Roi
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters, Localizations
 from rtdecode.fit.bundle import ModelBundle
@@ -70,15 +71,18 @@ def evaluate_bundle(
     engine: EngineConfig = EngineConfig(),
     plan: Plan = Plan(),
     report: Report = lambda _: None,
+    psf: Psf | None = None,
 ) -> dict[str, Any]:
     """Measure `bundle` on training-notes §2's conditions; a nested dict of plain numbers for its card.
 
     Uniform positions, z +-700 nm, 6000 +- 2500 photons per full frame, mean on-time 2 frames, so that partial
-    exposures occur; background 90; the bundle's own camera and PSF. Emitters of 100 photons and more count.
-    Bounds are the camera's (EM gain's excess noise included). Raises BundleError, EngineError.
+    exposures occur; background 90; the bundle's own camera and, unless another `psf` is given, its own PSF. Emitters
+    of 100 photons and more count. A 2D PSF: z is neither matched nor judged, and left out of the figures. Bounds are
+    the camera's (EM gain's excess noise included). Raises BundleError, EngineError.
     """
     began = time.monotonic()
-    psf = load_psf(bundle.psf_path)
+    simulated = psf or load_psf(bundle.psf_path)
+    _check_psf(bundle, simulated)
 
     def fit(frames: Frames) -> Localizations:
         return fit_frames(bundle, frames, engine)
@@ -86,18 +90,31 @@ def evaluate_bundle(
     densities, isolated = {}, {}
     for density, n_frames in plan.frames.items():
         report(f"{n_frames} frames at {density:g} emitters per um²")
-        densities[f"{density:g}"] = density_score(fit, psf, bundle.camera, density, n_frames, plan.seed)
+        densities[f"{density:g}"] = density_score(fit, simulated, bundle.camera, density, n_frames, plan.seed)
     for name, kind in ISOLATED.items():
         report(f"{plan.isolated} isolated emitters of {kind.photons:g} photons, on for {kind.frames_on} frames")
-        isolated[name] = isolated_score(fit, psf, bundle.camera, kind, plan.isolated, plan.seed)
+        isolated[name] = isolated_score(fit, simulated, bundle.camera, kind, plan.isolated, plan.seed)
     report(f"{plan.empty} empty frames")
     return {
-        "conditions": _conditions(engine, plan.seed),
+        "conditions": _conditions(engine, plan.seed, simulated),
         "density_per_um2": densities,
         "isolated": isolated,
-        "empty": empty_score(fit, psf, bundle.camera, plan.empty, plan.seed),
+        "empty": empty_score(fit, simulated, bundle.camera, plan.empty, plan.seed),
         "seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _check_psf(bundle: ModelBundle, psf: Psf) -> None:
+    if bundle.tells_z != psf.tells_z:
+        words = ("2D", "3D") if psf.tells_z else ("3D", "2D")
+        raise BundleError(
+            f"{bundle.folder}: a {words[0]} model cannot be judged on a {words[1]} PSF; give one of its kind"
+        )
+    if not np.allclose(psf.px_nm, bundle.camera.px_nm, rtol=1e-3):
+        sizes = [f"{x:g} x {y:g} nm" for x, y in (psf.px_nm, bundle.camera.px_nm)]
+        raise BundleError(
+            f"{bundle.folder}: the PSF is for pixels of {sizes[0]}, the model for {sizes[1]}; give its own"
+        )
 
 
 def fit_frames(
@@ -115,12 +132,17 @@ def fit_frames(
     return Localizations.concatenate(found + [f.localizations for f in fitter.finish()])
 
 
+def rules_for(psf: Psf, field: Field | None = None) -> Rules:
+    """The usual ones, without z where the PSF does not tell it."""
+    return Rules(dims=3 if psf.tells_z else 2, field=field)
+
+
 def density_score(
     fit: Callable[[Frames], Localizations], psf: Psf, camera: Camera, density: float, n_frames: int, seed: int = 0
 ) -> dict[str, Any]:
     """Score at one density (emitters per um² and frame), with recall by bound."""
     frames, emitters = density_movie(psf, camera, density, n_frames, seed)
-    rules = Rules(field=Field.of_shape(*SHAPE_PX, camera.px_nm))
+    rules = rules_for(psf, Field.of_shape(*SHAPE_PX, camera.px_nm))
     judged = judge(emitters, fit(frames), frames=range(n_frames), rules=rules)
     bounds = bounds_of(psf, camera, judged.emitters, SHAPE_PX)
     return {**score_of(judged).as_dict(), "recall_by_bound_nm": recall_by_bound(judged, bounds)}
@@ -146,7 +168,7 @@ def isolated_score(
     """Errors of isolated emitters over their bound; of those on for longer, in the middle frame."""
     frames, emitters = isolated_movie(psf, camera, kind, n, seed)
     middle = emitters[kind.frames_on // 2 :: kind.frames_on]
-    judged = judge(middle, fit(frames), frames=middle["frame_index"])
+    judged = judge(middle, fit(frames), frames=middle["frame_index"], rules=rules_for(psf))
     score = score_of(judged).as_dict()
     return {
         "photons": kind.photons,
@@ -203,44 +225,49 @@ def recall_by_bound(judged: Judged, bounds: Bounds) -> dict[str, dict[str, float
 
 
 def errors_over_bound(judged: Judged, bounds: Bounds, z_range_nm: tuple[float, float] = Z_NM) -> dict[str, Any]:
-    """Errors over bounds for x, y, z, photons: of all pairs and of five parts of the z range.
+    """Errors over bounds for x, y, z, photons: of all pairs and of five parts of the z range; neither z in 2D.
 
     `rmse_over_bound` is the RMSE in units of each emitter's own bound; `total_over_total` the RMSE in nm over the
     root mean square of the bounds in nm, in which the emitters far from focus weigh most.
     """
-    rows = judged.pairs[:, 0]
+    rows, asked = judged.pairs[:, 0], quantities(judged)
     error = errors(judged)  # (K, 4)
     bound = np.column_stack([bounds.x_nm, bounds.y_nm, bounds.z_nm, bounds.photons])[rows]  # (K, 4)
     z_nm = judged.emitters["z_nm"][rows]
     edges = np.linspace(*z_range_nm, 6)
     parts = [
-        {"z_nm": [float(low), float(high)], **_ratios(error, bound, (z_nm >= low) & (z_nm < high))}
-        for low, high in pairwise(edges)
+        {"z_nm": [float(low), float(high)], **_ratios(error, bound, asked, (z_nm >= low) & (z_nm < high))}
+        for low, high in pairwise(edges if judged.dims == 3 else [])
     ]
     everywhere = np.ones(len(rows), bool)
     whole = [np.sqrt((v**2).mean(axis=0, keepdims=True)) if len(rows) else v for v in (error, bound)]  # (1, 4)
-    total = _ratios(whole[0], whole[1])
-    return {"rmse_over_bound": _ratios(error, bound, everywhere), "total_over_total": total, "by_z": parts}
+    total = _ratios(whole[0], whole[1], asked)
+    return {"rmse_over_bound": _ratios(error, bound, asked, everywhere), "total_over_total": total, "by_z": parts}
 
 
 def _ratios(
-    error: NDArray[np.float64], bound: NDArray[np.float64], rows: NDArray[np.bool_] | slice = slice(None)
+    error: NDArray[np.float64],
+    bound: NDArray[np.float64],
+    asked: tuple[str, ...],
+    rows: NDArray[np.bool_] | slice = slice(None),
 ) -> dict[str, float | None]:
-    chosen = (error / bound)[rows]
+    columns = [QUANTITIES.index(name) for name in asked]
+    chosen = (error[:, columns] / bound[:, columns])[rows]
     if not len(chosen):
-        return dict.fromkeys(QUANTITIES)
-    return dict(zip(QUANTITIES, np.sqrt((chosen**2).mean(axis=0)).tolist(), strict=True))
+        return dict.fromkeys(asked)
+    return dict(zip(asked, np.sqrt((chosen**2).mean(axis=0)).tolist(), strict=True))
 
 
-def _conditions(engine: EngineConfig, seed: int) -> dict[str, Any]:
+def _conditions(engine: EngineConfig, seed: int, psf: Psf) -> dict[str, Any]:
     return {
         "seed": seed,
-        "z_nm": list(Z_NM),
+        "psf": psf.summary(),
+        "z_nm": list(Z_NM) if psf.tells_z else None,
         "photons_per_frame": "6000 +- 2500",
         "background": BACKGROUND,
         "mean_on_time_frames": 2.0,
         "min_photons": Rules().min_photons,
-        "tolerance_nm": [Rules().lateral_nm, Rules().axial_nm],
+        "tolerance_nm": [Rules().lateral_nm, Rules().axial_nm] if psf.tells_z else [Rules().lateral_nm],
         "matching": Rules().method,
         "frame_px": list(SHAPE_PX),
         "engine": engine.use,
@@ -267,11 +294,14 @@ def _density_table(scores: dict[str, Any]) -> Any:
     from rich.table import Table
 
     conditions, densities = scores["conditions"], scores["density_per_um2"]
-    title = f"{conditions['photons_per_frame']} photons, background {conditions['background']:g}, z +-700 nm"
+    title = f"{conditions['photons_per_frame']} photons, background {conditions['background']:g}, "
+    title += "z +-700 nm" if conditions["z_nm"] else "2D"
     table = Table("emitters per um² and frame", title=title)
     for density in densities:
         table.add_column(density, justify="right")
     for name, (key, digits) in _ROWS.items():
+        if not conditions["z_nm"] and any(word in key for word in _OF_Z):
+            continue
         table.add_row(name, *(_shown(one[key], digits) for one in densities.values()))
     bins = [list(one["recall_by_bound_nm"].items()) for one in densities.values()]
     for same_bin in zip(*bins, strict=True):
@@ -295,20 +325,23 @@ _ROWS = {
     "photons found / true": ("photon_ratio", 3),
 }
 """Row of the table: key of the score, digits."""
+_OF_Z = ("axial", "3d", "variance_z")
+"""In the keys that have no number in 2D."""
 
 
 def _isolated_table(scores: dict[str, Any]) -> Any:
     from rich.table import Table
 
     table = Table(title="isolated emitters; RMSE over the single-frame bound: in each one's own / of all nm")
-    for name in ("photons", "frames on", "recall", "found each", "photon ratio", "x", "y", "z"):
+    axes = "xyz" if scores["conditions"]["z_nm"] else "xy"
+    for name in ("photons", "frames on", "recall", "found each", "photon ratio", *axes):
         table.add_column(name, justify="right")
     for one in scores["isolated"].values():
         table.add_row(
             f"{one['photons']:g}",
             str(one["frames_on"]),
             *(_shown(one[name]) for name in ("recall", "localizations_per_emitter", "photon_ratio")),
-            *(f"{_shown(one['rmse_over_bound'][a], 2)} / {_shown(one['total_over_total'][a], 2)}" for a in "xyz"),
+            *(f"{_shown(one['rmse_over_bound'][a], 2)} / {_shown(one['total_over_total'][a], 2)}" for a in axes),
         )
     return table
 

@@ -29,6 +29,7 @@ class Overlay(QtWidgets.QWidget):
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.nm_per_px = 0.0  # 0: not known yet, no scale bar
         self.scale = ColourScale()
+        self.tells_z = True  # False: no colour bar, for a 2D model's colours say nothing
         self.title = ""
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 (Qt's name)
@@ -38,7 +39,8 @@ class Overlay(QtWidgets.QWidget):
         self._write(painter, QtCore.QPointF(MARGIN_PX, MARGIN_PX + 8), self.title)
         if self.nm_per_px > 0:
             self._scale_bar(painter)
-        self._colour_bar(painter)
+        if self.tells_z:
+            self._colour_bar(painter)
         painter.end()
 
     def _scale_bar(self, painter: QtGui.QPainter) -> None:

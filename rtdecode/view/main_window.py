@@ -155,6 +155,7 @@ class RunWindow(QtWidgets.QMainWindow):
             self._draw_raw(self.scene)
         else:
             self._draw_image(self.scene)
+        self.pane.overlay.tells_z = self.scene.points.tells_z or len(self.scene.points) == 0
         self.pane.place_overlay("" if self.follower.px_is_known else "Pixel size unknown, 100 nm assumed")
         return not self.scene.is_complete
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class Drawn:
     shown: int  # localizations that passed the filter
     total: int
     pixel_nm: float
-    scale: ColourScale
+    scale: ColourScale | None  # None: a 2D model's localizations, whose colour says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,12 @@ def write_picture(
     Localizations may come in parts, so that a long run needs 24 bytes for each and no more.
     """
     points = _gather(localizations)
+    if len(points) and not points.tells_z:
+        quality = replace(quality, sigma_z_nm=None)
     region = Region.of_frame((widefield_sum.shape[0], widefield_sum.shape[1]), px_nm)
     canvas, shown = _draw(points, region, pixel_nm or _pixel_nm(region), quality, scale)
-    drawn = Drawn(shown, len(points), canvas.px_nm, canvas.scale)
+    depth = canvas.scale if points.tells_z or not len(points) else None
+    drawn = Drawn(shown, len(points), canvas.px_nm, depth)
     page = Page((canvas.shape[1], canvas.shape[0]), max(15, round(max(canvas.shape) / 44)))
     image = Image.new("RGB", page.size, PAGE)
     image.paste(_widefield(widefield_sum, page.panel), (page.lefts[0], page.top))
@@ -144,10 +147,12 @@ def _write_words(
     above, below = page.top - round(page.font_px * 0.55), page.top + page.panel[1] + round(page.font_px * 0.9)
     frames = "" if n_frames is None else f", sum of {count_words(n_frames)} frames"
     _text(draw, (page.lefts[0], above), f"Wide-field{frames}", heading, anchor="ls")
-    _text(draw, (page.lefts[1], above), "Super-resolution, colour is depth", heading, anchor="ls")
+    colour = "" if drawn.scale is None else ", colour is depth"
+    _text(draw, (page.lefts[1], above), f"Super-resolution{colour}", heading, anchor="ls")
     for left in page.lefts[:2]:
         _scale_bar(draw, page, left, region.width_nm)
-    _colour_bar(image, draw, page, drawn.scale, small)
+    if drawn.scale is not None:
+        _colour_bar(image, draw, page, drawn.scale, small)
     first = f"{title}: {_sentence(drawn, n_frames)}" if title else _sentence(drawn, n_frames)
     _text(draw, (page.lefts[0], below), first, small, anchor="lt")
     second = below + round(page.font_px * 1.3)

@@ -68,12 +68,14 @@ class Points:
     def __init__(self) -> None:
         self._blocks: list[NDArray[np.float32]] = []  # each (6, BLOCK_ROWS)
         self._rows = 0
+        self.tells_z = False  # whether any has a z or a sigma of it: a 2D model's have neither
 
     def __len__(self) -> int:
         return self._rows
 
     def append(self, localizations: Localizations) -> None:
         """Keep what drawing needs of `localizations`."""
+        self.tells_z |= len(localizations) > 0 and not localizations.is_2d
         done = 0
         while done < len(localizations):
             at = self._rows % BLOCK_ROWS

@@ -100,6 +100,17 @@ def test_z_takes_part_in_the_distance_unless_told_otherwise() -> None:
     assert match(emitters, localizations, dims=2).tolist() == [[0, 0]]
 
 
+def test_in_2d_z_is_neither_matched_nor_judged() -> None:
+    emitters, answers = truth((0, 0, 0, -600), (1, 500, 0, 0)), found((0, 30, 40, 700), (1, 500, 0, np.nan))
+    assert len(match(emitters, answers)) == 0
+    result = score(emitters, answers, rules=Rules(dims=2))
+    assert result.jaccard == 1 and result.rmse_lateral_nm == pytest.approx(50 / np.sqrt(2))
+    assert result.efficiency_lateral == pytest.approx(1 - 0.5 / np.sqrt(2))
+    plain = json.loads(json.dumps(result.as_dict(), allow_nan=False))
+    of_z = ("rmse_axial_nm", "efficiency_axial", "efficiency_3d", "mean_error_z_nm", "z_score_variance_z")
+    assert {name for name, value in plain.items() if value is None} == set(of_z)
+
+
 def test_dim_emitters_are_neither_missed_nor_make_their_localizations_false() -> None:
     emitters = truth((0, 100, 100, 0, 5000), (0, 1000, 1000, 0, 60), (1, 500, 500, 0, 60))
     localizations = found((0, 100, 100, 0), (0, 1010, 1000, 0), (0, 1500, 200, 0))

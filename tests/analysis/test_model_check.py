@@ -10,11 +10,13 @@ import pytest
 from mismatches import CAMERA, PSF, checked, localized, movie, reversed_in_z, turned
 
 from rtdecode.analysis.camera_check import camera_evidence
-from rtdecode.analysis.model_check import ModelCheck
+from rtdecode.analysis.doubts import Trained
+from rtdecode.analysis.model_check import ModelCheck, check_model
 from rtdecode.analysis.psf_check import bright_lone_crops, fit_crops, psf_hypotheses, scaled
 from rtdecode.core.camera import Camera
+from rtdecode.core.localizations import Localizations
 from rtdecode.physics.camera import adu_from_photons
-from rtdecode.physics.psf import SplinePsf
+from rtdecode.physics.psf import GaussianPsf, SplinePsf, spline_of
 
 
 def warned(check: ModelCheck) -> dict[str, str]:
@@ -28,6 +30,22 @@ def warned(check: ModelCheck) -> dict[str, str]:
 )  # fmt: skip
 def test_a_matching_recording_raises_nothing(scene: dict[str, Any]) -> None:
     assert warned(checked(movie(**scene))) == {}
+
+
+def test_a_round_spot_has_no_orientation_to_be_wrong() -> None:
+    flat = spline_of(GaussianPsf(1.3, 0.0, float("inf"), roi_px=21))
+    trained = Trained((100, 15000), (5, 150), (0, 3.5), (-1, 1))
+    frames = np.random.default_rng(1).poisson(200, (20, 32, 32)).astype(np.uint16)
+    for psf, verdict in ((flat, "ok"), (PSF, "unknown")):
+        findings = {f.check: f for f in check_model(frames, Localizations.empty(), CAMERA, psf, trained).findings}
+        assert {findings[name].verdict for name in ("transposed", "mirrored", "z_mirrored")} == {verdict}
+        assert findings["pixel_size"].verdict == "unknown"
+    assert (
+        "2D"
+        in {f.check: f for f in check_model(frames, Localizations.empty(), CAMERA, flat, trained).findings}[
+            "mirrored"
+        ].sentence
+    )
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,22 @@ def one(frame: int, x: float, y: float, z: float) -> Localizations:
     return Localizations.from_records(records)
 
 
+def test_of_2d_localizations_no_z_is_written(tmp_path: Path) -> None:
+    records = localizations(50).records()
+    records["z_nm"] = records["sigma_z_nm"] = 0
+    flat = Localizations.from_records(records)
+    assert write_thunderstorm(tmp_path / "2d.csv", flat, PX) == 50
+    header = (tmp_path / "2d.csv").read_text().splitlines()[0]
+    assert '"y [nm]","intensity [photon]"' in header and header.endswith('"uncertainty_xy [nm]"')
+    back = read_thunderstorm(tmp_path / "2d.csv", PX)
+    assert back.is_2d and np.isnan(back.sigma_z_nm).all()
+    for name in ("frame_index", "x_nm", "y_nm", "photons", "background", "sigma_x_nm"):
+        np.testing.assert_allclose(getattr(back, name), getattr(flat, name), atol=1e-3, rtol=1e-5)
+    records["z_nm"][7] = 3.0
+    write_thunderstorm(tmp_path / "3d.csv", Localizations.from_records(records), PX)
+    assert "z [nm]" in (tmp_path / "3d.csv").read_text().splitlines()[0]
+
+
 def test_off_diagonal_emitter_as_a_person_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     # centre of the pixel in column 12, row 3, of the first frame, 250 nm up

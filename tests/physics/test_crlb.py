@@ -41,6 +41,16 @@ def test_round_gaussian_has_the_analytic_bound(photons: float, background: float
     assert bounds.photons[0] >= np.sqrt(photons) * 0.999
 
 
+def test_the_bound_of_a_2d_psf_is_that_of_four_unknowns() -> None:
+    psf, at = GaussianPsf(psf_sigma_px=1.3, depth_nm=np.inf, roi_px=41), (2030.0, 1960.0, 0.0, 3000.0, 20.0)
+    value, d_x, d_y, _ = psf.with_derivatives([20.3], [19.6], [0.0], SHAPE)
+    slopes = np.stack([3000 * d_x / 100, 3000 * d_y / 100, value, np.ones_like(value)]).reshape(4, -1).astype(float)
+    four = np.sqrt(np.diag(np.linalg.inv(slopes / (3000 * value.ravel() + 20) @ slopes.T)))
+    bounds = crlb(psf, PERFECT, *at, SHAPE)
+    got = [bounds.x_nm[0], bounds.y_nm[0], bounds.photons[0], bounds.background[0]]
+    np.testing.assert_allclose(got, four, rtol=1e-3)
+
+
 def differentiated(psf: Psf, at: tuple[float, ...], shape: tuple[int, int]) -> NDArray[np.float64]:
     """The five bounds from central differences of rendered frames over the whole frame."""
 

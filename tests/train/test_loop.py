@@ -1,20 +1,23 @@
 """Training: learns, resumes to the same numbers after a kill, refuses foreign checkpoints, becomes a bundle."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import ConfigError, TrainingError
-from rtdecode.fit.bundle import ModelBundle
+from rtdecode.fit.bundle import ModelBundle, RecommendedFilter
 from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
-from rtdecode.physics.psf import GaussianPsf, SplinePsf
+from rtdecode.physics.psf import GaussianPsf, SplinePsf, load_psf
 from rtdecode.physics.simulate import SimulationConfig
 from rtdecode.train.batches import HELD_OUT, batch_of
 from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
 from rtdecode.train.finish import make_bundle
+from rtdecode.train.look import look
 from rtdecode.train.loop import averaged_network, learning_rate, load_training, train
 from rtdecode.train.score import Plan, evaluate_bundle
 
@@ -157,6 +160,21 @@ def test_a_training_becomes_a_bundle(config: TrainingConfig, tmp_path: Path) -> 
     assert bundle.card.ranges.z_nm == (-500, 500)
     again = load_training(tmp_path / "bundle" / "train.yaml")
     assert again.model_copy(update={"psf": config.psf}) == config
+
+
+def test_a_2d_training_recommends_no_sigma_of_z_and_its_page_has_none(config: TrainingConfig, tmp_path: Path) -> None:
+    GaussianPsf(1.3, 0.0, math.inf, roi_px=15).save(tmp_path / "psf.safetensors")
+    simulation = config.simulation.model_copy(update={"z_nm": (-1.0, 1.0)})
+    fields = {"psf": tmp_path / "psf.safetensors", "simulation": simulation, "report_every": 3, "page_every": 1}
+    flat = config.model_copy(update=fields)
+    train(flat, tmp_path / "run")
+    bundle = make_bundle(flat, tmp_path / "run", tmp_path / "bundle")
+    assert not bundle.tells_z
+    assert bundle.card.recommended_filter == RecommendedFilter(sigma_xy_max_nm=40.0)
+    seen = look(flat, averaged_network(flat, tmp_path / "run")[0], load_psf(flat.psf))
+    assert seen.judged.dims == 2 and not seen.found.z_nm.any() and not seen.found.sigma_z_nm.any()
+    assert np.isnan(seen.z_scores()[:, 2]).all()
+    assert (tmp_path / "run" / "progress.png").exists()
 
 
 def test_shipped_configurations_are_valid() -> None:

@@ -43,6 +43,21 @@ def test_both_panels_show_one_emitter_at_its_off_diagonal_place(tmp_path: Path) 
     assert np.ptp(bright, axis=0).max() < 10
 
 
+def test_a_2d_picture_has_no_bar_of_depths(tmp_path: Path) -> None:
+    deep = scattered(200, 1)
+    records = deep.records()
+    records["z_nm"] = records["sigma_z_nm"] = 0
+    flat = Localizations.from_records(records)
+    bars, drawn = [], []
+    for name, some in (("3d", deep), ("2d", flat)):
+        drawn.append(write_picture(tmp_path / f"{name}.png", some, np.ones((24, 32)), (100.0, 100.0)))
+        page, image = Page((800, 600), 18), np.asarray(Image.open(tmp_path / f"{name}.png"))
+        bars.append(image[page.top + 50 : page.top + 500, page.lefts[2] + 5 : page.lefts[2] + 15].astype(int))
+    assert np.ptp(bars[0], axis=(0, 1)).max() > 100 and np.ptp(bars[1], axis=(0, 1)).max() == 0
+    assert drawn[0].scale is not None and drawn[1].scale is None
+    assert drawn[1].shown == np.count_nonzero(flat.sigma_x_nm <= 40)
+
+
 def test_pixels_that_are_not_square_keep_their_shape(tmp_path: Path) -> None:
     write_picture(tmp_path / "p.png", Localizations.empty(), np.eye(20), (100.0, 200.0), pixel_nm=10.0)
     wide, _ = panels(tmp_path / "p.png", (200, 400))
