@@ -287,8 +287,10 @@ def _normal(patch: F4, noise: F8, per_photon: float, at: F8, spot: F4) -> tuple[
     for a in range(5):
         for b in range(a):
             curve[b, a] = curve[a, b]
+    # A 2D PSF's slope along z is float32's rounding: 1e-7 of the light; a real one's is above 1e-4, but at one z.
+    rounding = 1e-11 * at[3] ** 2 * curve[3, 3]
     for a in range(5):
-        if not curve[a, a] > 1e-12:  # tells nothing: decoupled
+        if not curve[a, a] > (max(rounding, 1e-12) if a == 2 else 1e-12):  # tells nothing: decoupled
             curve[a, :], curve[:, a], slope[a] = 0.0, 0.0, 0.0
             curve[a, a] = 1.0
         else:

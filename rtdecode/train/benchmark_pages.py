@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtdecode.analysis.evaluate import Rules, judge
+from rtdecode.analysis.evaluate import judge
 from rtdecode.analysis.honesty import EXPECTED_INSIDE, QUANTITIES
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.physics.judge_scenes import Movie, structure_movie
@@ -16,6 +16,7 @@ from rtdecode.physics.structures import Field
 from rtdecode.train.benchmark import Bench, Contestant, benches_of
 from rtdecode.train.benchmark_config import BenchmarkConfig
 from rtdecode.train.benchmark_tables import TYPICAL_UM2, is_2d
+from rtdecode.train.score import rules_for
 
 Figures = dict[str, Any]
 Contestants = dict[str, Figures]
@@ -111,12 +112,13 @@ def _by_quantity(ax: Any, figures: Contestants, key: str, label: str, honest: fl
 
 
 def _isolated_page(page: Any, figures: Contestants) -> None:
+    """One row of errors, one of bias against z (not in 2D), one of the rest."""
     page.suptitle("Isolated emitters, one frame: errors over the Cramér-Rao bound, and bias", fontsize=14)
-    axes = page.subplots(3, 4)
-    for ax, quantity in zip(axes[0], QUANTITIES, strict=True):
-        if quantity == "z" and is_2d(figures):
-            ax.set_visible(False)
-            continue
+    known = [name for name in QUANTITIES if name != "z" or not is_2d(figures)]
+    axes = page.subplots(3 if "z" in known else 2, 4)
+    for ax in axes[0, len(known) :]:
+        ax.set_visible(False)
+    for ax, quantity in zip(axes[0], known, strict=False):
         ax.axhline(1, color="0.6", lw=1)
         for colour, name, one in _each(figures):
             of = one["isolated"]["by_photons"]
@@ -125,13 +127,12 @@ def _isolated_page(page: Any, figures: Contestants) -> None:
         ax.set_ylim(0, max(2.0, min(4.0, ax.get_ylim()[1])))
         _plain_ticks(ax, figures, "isolated", "by_photons")
     axes[0, 0].legend()
-    for ax, quantity in zip(axes[1], QUANTITIES, strict=True):
-        _bias_panel(ax, figures, "z_nm", quantity, "z, nm")
-        if is_2d(figures):
-            ax.set_visible(False)
-    _bias_panel(axes[2, 0], figures, "x_in_pixel", "x", "x within the pixel, px")
-    _bias_panel(axes[2, 1], figures, "y_in_pixel", "y", "y within the pixel, px")
-    for ax, key in zip(axes[2, 2:], ("recall", "split"), strict=True):
+    if "z" in known:
+        for ax, quantity in zip(axes[1], known, strict=True):
+            _bias_panel(ax, figures, "z_nm", quantity, "z, nm")
+    _bias_panel(axes[-1, 0], figures, "x_in_pixel", "x", "x within the pixel, px")
+    _bias_panel(axes[-1, 1], figures, "y_in_pixel", "y", "y within the pixel, px")
+    for ax, key in zip(axes[-1, 2:], ("recall", "split"), strict=True):
         for colour, name, one in _each(figures):
             of = one["isolated"]["by_photons"]
             ax.plot(*_curve(of, key), "o-", color=colour, label=name)
@@ -155,10 +156,14 @@ def _bias_panel(ax: Any, figures: Contestants, where: str, quantity: str, label:
 
 
 def _conditions_page(page: Any, figures: Contestants) -> None:
-    page.suptitle("By z, by photons, by brightness and background", fontsize=14)
-    axes = page.subplots(3, 3)
-    keys = (("recall", "recall"), ("rmse_lateral_nm", "RMSE lateral, nm"), ("rmse_axial_nm", "RMSE axial, nm"))
-    for row, (by, label) in enumerate((("by_z_nm", "z, nm"), ("by_photons", "photons in the frame"))):
+    """Rows: by z (not in 2D), by photons, by brightness and background; the last column is axial (not in 2D)."""
+    flat = is_2d(figures)
+    page.suptitle(("By" if flat else "By z, by") + " photons, by brightness and background", fontsize=14)
+    keys = [("recall", "recall"), ("rmse_lateral_nm", "RMSE lateral, nm"), ("rmse_axial_nm", "RMSE axial, nm")]
+    rows = [("by_z_nm", "z, nm"), ("by_photons", "photons in the frame")]
+    keys, rows = (keys[:2], rows[1:]) if flat else (keys, rows)
+    axes = page.subplots(len(rows) + 1, len(keys))
+    for row, (by, label) in enumerate(rows):
         for ax, (key, words) in zip(axes[row], keys, strict=True):
             for colour, name, one in _each(figures):
                 for style, density in zip(("-", "--"), _typical(one), strict=False):
@@ -167,22 +172,17 @@ def _conditions_page(page: Any, figures: Contestants) -> None:
             _dress(ax, label, words, log=by == "by_photons")
             ax.set_ylim(bottom=0)
     axes[0, 0].legend(fontsize=8)
-    for ax, (key, words) in zip(axes[2], (("jaccard", "Jaccard"), *keys[1:]), strict=True):
+    for ax, (key, words) in zip(axes[-1], [("jaccard", "Jaccard"), *keys[1:]], strict=True):
         for colour, name, one in _each(figures):
             cells = one["signal_background"]
-            for style, level in zip(
-                ("-", "--", ":", "-."), sorted({c["background_level"] for c in cells}), strict=False
-            ):
+            levels = sorted({c["background_level"] for c in cells})
+            for style, level in zip(("-", "--", ":", "-."), levels, strict=False):
                 same = [c for c in cells if c["background_level"] == level]
                 x, y = [c["photons_mean"] for c in same], [_number(c[key]) for c in same]
                 ax.plot(x, y, "o", ls=style, color=colour, ms=4, label=f"{name}, background {level:g}")
         _dress(ax, "mean photons", words, log=True)
         ax.set_ylim(bottom=0)
-    axes[2, 0].legend(fontsize=8)
-    if is_2d(figures):
-        axes[1, 0].legend(fontsize=8)
-        for ax in (*axes[0], *axes[:, 2]):
-            ax.set_visible(False)
+    axes[-1, 0].legend(fontsize=8)
 
 
 def _plot_bins(ax: Any, bins: list[Figures], key: str, **style: Any) -> None:
@@ -206,8 +206,10 @@ def _scenes_page(page: Any, config: BenchmarkConfig, bench: Bench) -> None:
     dense = structure_movie(bench.psf, bench.camera, config.scene, 10.0, 100, config.seed, 7)
     ax, px = axes[1, 0], bench.camera.px_nm
     truth = dense.emitters
-    shown = ax.scatter(truth["x_nm"] / px[0], truth["y_nm"] / px[1], c=truth["z_nm"], s=0.4, cmap="turbo")
-    page.colorbar(shown, ax=ax, label="z, nm")
+    colour = {"c": truth["z_nm"], "cmap": "turbo"} if bench.psf.tells_z else {"c": "white"}
+    shown = ax.scatter(truth["x_nm"] / px[0], truth["y_nm"] / px[1], s=0.4, **colour)
+    if bench.psf.tells_z:
+        page.colorbar(shown, ax=ax, label="z, nm")
     _square(ax, dense)
     ax.set_title("the structure", fontsize=11)
     shown = axes[1, 1].imshow(movies[0].background, cmap="viridis")
@@ -224,7 +226,7 @@ def _frame_panel(ax: Any, bench: Bench, movie: Movie, contestant: Contestant, in
     height, width = movie.background.shape
     field = Field.of_shape(height, width, px)
     found = contestant.accepted(contestant.fit(movie.frames_adu))
-    judged = judge(movie.emitters, found, frames=np.array([index]), rules=Rules(field=field))
+    judged = judge(movie.emitters, found, frames=np.array([index]), rules=rules_for(bench.psf, field))
     ax.imshow(movie.frames_adu[index], cmap="gray", vmax=np.percentile(movie.frames_adu[index], 99.7))
     truth, seen = judged.emitters, judged.localizations
     size = 30 + 40 * np.clip(truth["photons"] / 5000, 0, 2)

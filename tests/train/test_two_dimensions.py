@@ -112,12 +112,13 @@ def test_evaluate_on_another_width(flat: ModelBundle, tmp_path: Path, capsys: py
     assert "--psf goes with --model and without --write" in capsys.readouterr().err
 
 
-def test_the_single_emitter_fit_reaches_the_bound_in_2d() -> None:
+@pytest.mark.parametrize("photons", [3000.0, 50_000.0])
+def test_the_single_emitter_fit_reaches_the_bound_in_2d(photons: float) -> None:
     psf, scene = gaussian(1.3), SceneConfig()
     even = scene.background.model_copy(update={"level": 30.0, "gradient": 0.0, "blobs": 0, "fade": 0.0})
-    movie = lone_movie(psf, CAMERA, scene.model_copy(update={"background": even}), 3000.0, 150, 3)
+    movie = lone_movie(psf, CAMERA, scene.model_copy(update={"background": even}), photons, 150, 3)
     found = SingleEmitterFit(psf, CAMERA)(movie.frames_adu)
-    assert found.is_2d
+    assert found.is_2d and len(found) == 150
     judged = judge(movie.emitters, found, frames=movie.emitters["frame_index"], rules=rules_for(psf))
     bounds = bounds_of(psf, CAMERA, judged.emitters, (40, 40), 30.0)
     for quantity, ratio in errors_over_bound(judged, bounds)["rmse_over_bound"].items():
