@@ -10,6 +10,7 @@ import typer
 from rtdecode.cli import (
     benchmark,
     calibrating,
+    calibrating_model,
     check_model,
     decide,
     estimating,
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-_FOR_MODELS = (calibrating, estimating, estimating_camera, importing, check_model, benchmark)
+_FOR_MODELS = (calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, benchmark)
 for group in (runs, serve, decide, files, making, *_FOR_MODELS, tools):
     group.register(app)
 

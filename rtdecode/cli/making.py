@@ -46,13 +46,14 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the training. Default: train_runs/<name>.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Folder of the bundle. Default: <out>/bundle.")] = None,
 ) -> None:
-    """Train a model, or go on with a training that was interrupted; makes a bundle at the end. Needs torch.
+    """Train a model, or go on with one that was interrupted; makes a bundle at the end and calibrates it. Needs torch.
 
     Example: [bold]rtdecode train configs/train-astigmatic-light.yaml --out train_runs/light[/bold]
 
     On several GPUs (or CPUs): [bold]torchrun --nproc-per-node 2 -m rtdecode train CONFIG[/bold]
     """
     _need_torch()
+    from rtdecode.cli.calibrating_model import finish
     from rtdecode.train.finish import make_bundle
     from rtdecode.train.loop import load_training
     from rtdecode.train.loop import train as run_training
@@ -66,6 +67,8 @@ def train(
     if ranks.is_first:
         training = training.model_copy(update={"batch": batch})  # the bundle tells how many shares there were
         made = make_bundle(training, place, bundle or place / "bundle", overwrite=True)
+        if training.calibration_share > 0:
+            finish(made, place, share=training.calibration_share)
         typer.echo(f"{made.folder}: now `rtdecode evaluate --model {made.folder} --write`")
 
 

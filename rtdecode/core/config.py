@@ -38,7 +38,7 @@ class DetectionConfig(StrictModel):
     """Thresholds of the detection (decode-method §6.2); None takes the bundle's own."""
 
     peak: Annotated[float, Field(gt=0, lt=1)] | None = None  # a pixel below this is never a candidate
-    accept: Annotated[float, Field(gt=0, le=1)] | None = None  # cross sum of p below this is dropped
+    accept: Annotated[float, Field(gt=0, le=1)] | None = None  # a probability below this is dropped
 
 
 class RingConfig(StrictModel):

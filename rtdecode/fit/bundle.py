@@ -18,6 +18,7 @@ from rtdecode.core.camera import Camera
 from rtdecode.core.errors import BundleError, ConfigError
 from rtdecode.core.ranges import NotNegativeRange, Range
 from rtdecode.core.yaml_files import StrictModel, parse_yaml, safe_load, yaml_fault
+from rtdecode.fit.calibration import Calibration
 from rtdecode.fit.layout import NetworkConfig
 from rtdecode.fit.scaling import Scaling
 
@@ -51,7 +52,10 @@ AnyModel = TypeVar("AnyModel", bound=StrictModel)
 
 
 class DetectionThresholds(StrictModel):
-    """Thresholds of decode-method §6.2: `peak` its step 1, `split` its step 3, `accept` its step 5; and `readout`."""
+    """Thresholds of decode-method §6.2: `peak` its step 1, `split` its step 3, `accept` its step 5; and `readout`.
+
+    `peak` and `split` are held against the network's own p, `accept` against the calibrated one if there is one.
+    """
 
     peak: Threshold = 0.1
     accept: Threshold = 0.5
@@ -82,6 +86,7 @@ class BundleCard(StrictModel):
     ranges: TrainingRanges
     detection: DetectionThresholds
     recommended_filter: RecommendedFilter
+    calibration: Calibration | None = None  # None: probabilities and sigmas are the network's own
     versions: dict[str, str]  # of rtdecode and torch that made it
     scores: dict[str, Any] = Field(default_factory=dict)  # measured, nested numbers; not part of the identity
     files: dict[FileName, Sha256]
@@ -90,9 +95,10 @@ class BundleCard(StrictModel):
     def computed_identity(self) -> str:
         """sha256 over every field but name, description and scores: what two equal models share.
 
-        Only of fields that the card states: one that a later program adds changes no older bundle's identity.
+        Only of fields that the card states: one that a later program adds changes no older bundle's identity. No
+        calibration is the same whether the card says so or is too old to.
         """
-        ignored = {"name", "description", "scores", "identity"}
+        ignored = {"name", "description", "scores", "identity"} | ({"calibration"} if not self.calibration else set())
         fields = self.model_dump(mode="json", exclude=ignored, exclude_unset=True)
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -148,6 +154,11 @@ class ModelBundle:
         return self.card.psf.get("depth_nm", 0.0) is not None  # None: a Gaussian as wide at every z
 
     @property
+    def calibration(self) -> Calibration | None:
+        """What its probabilities and sigmas are worth; None: not measured, they are taken as they are."""
+        return self.card.calibration
+
+    @property
     def sha256(self) -> str:
         """Identity of the whole: changes with any file or number that changes an answer, not with scores."""
         return self.card.identity
@@ -182,6 +193,20 @@ class ModelBundle:
         """Put other thresholds on the card, found after training; the identity changes. Raises BundleError."""
         update = {"detection": _stated(detection), "recommended_filter": _stated(recommended)}
         return self._rewrite(self.card.model_copy(update=update))
+
+    def write_calibration(
+        self, calibration: Calibration, detection: DetectionThresholds, scores: Mapping[str, Any]
+    ) -> ModelBundle:
+        """Put a calibration on the card, the thresholds that go with it, and what is still true of the scores.
+
+        The identity changes. Raises BundleError.
+        """
+        update = {"calibration": calibration, "detection": _stated(detection), "scores": _plain(scores)}
+        return self._rewrite(self.card.model_copy(update=update))
+
+    def without_calibration(self) -> ModelBundle:
+        """The same model as its network states it, in memory only."""
+        return replace(self, card=self.card.model_copy(update={"calibration": None}))
 
     def _rewrite(self, card: BundleCard) -> ModelBundle:
         sealed = _seal(card)

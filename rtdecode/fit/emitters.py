@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import DetectionThresholds
+from rtdecode.fit.calibration import Lookup, calibrated
 
 F4 = NDArray[np.float32]
 N_COLUMNS = 10
@@ -22,7 +23,11 @@ GATE = 1.5
 
 
 def find_emitters(
-    maps: F4, frame_index: int, px_nm: tuple[float, float], thresholds: DetectionThresholds
+    maps: F4,
+    frame_index: int,
+    px_nm: tuple[float, float],
+    thresholds: DetectionThresholds,
+    calibration: Lookup | None = None,
 ) -> Localizations:
     """Localizations of one frame from its maps (10, H, W) in physical units, rows first, then columns.
 
@@ -30,17 +35,21 @@ def find_emitters(
     background. `px_nm` is (x, y). Two exactly equal neighbours are both kept. Positions, photons and their
     sigmas are those of the detected pixel alone, or of it and its neighbours (`thresholds.readout`); the
     probability, which `accept` is held against, is the cross sum or, fused, the mixture's weight, at most 1 and
-    not the peak; the background is the pixel's.
+    not the peak; the background is the pixel's. With a `calibration` probabilities and sigmas are the corrected ones,
+    and `accept` is held against those.
     """
+    maps = np.ascontiguousarray(maps, np.float32)
     columns = _scan(
-        np.ascontiguousarray(maps, np.float32),
+        maps,
         np.float32(thresholds.peak),
-        np.float32(thresholds.accept),
+        np.float32(thresholds.accept if calibration is None else 0.0),
         np.float32(thresholds.split),
         thresholds.readout == "fused",
         float(px_nm[0]),
         float(px_nm[1]),
     )  # (10, N)
+    if calibration is not None:
+        columns = calibrated(columns, maps[0], px_nm, thresholds.accept, calibration)
     return Localizations(np.full(columns.shape[1], frame_index, np.int64), *columns)
 
 

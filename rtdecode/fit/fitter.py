@@ -65,6 +65,7 @@ class Fitter:
         self._converts = differs or self._maps is not None
         self._roi, self._thresholds = roi, _thresholds(bundle.detection, detection or DetectionConfig())
         self._tells_z = bundle.tells_z
+        self._calibration = bundle.calibration.lookup() if bundle.calibration is not None else None
         self._windows = Windows(engine, bundle.network.stride, roi.height_px, roi.width_px)
         self._last_index: int | None = None
 
@@ -138,7 +139,8 @@ class Fitter:
                 "try engine.precision fp32 or another engine, and check the bundle"
             )
         maps = window.maps if self._tells_z else without_z(window.maps)
-        found = find_emitters(maps, window.info.index, self._camera.px_nm, self._thresholds)
+        at = (window.info.index, self._camera.px_nm)
+        found = find_emitters(maps, *at, self._thresholds, self._calibration)
         return FittedFrame(window.info, Fate.FITTED, _flags(window), found)
 
 

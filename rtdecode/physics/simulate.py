@@ -91,6 +91,19 @@ def simulate_clips(
     light = np.concatenate(
         [_draw_clip(config, camera, n_frames, rng, first_frame=clip * n_frames) for clip in range(n_clips)]
     )
+    return render_clips(psf, camera, config, light, (n_clips, n_frames), rng)
+
+
+def render_clips(
+    psf: Psf,
+    camera: Camera,
+    config: SimulationConfig,
+    light: Emitters,
+    clips_and_frames: tuple[int, int],
+    rng: np.random.Generator,
+) -> Clips:
+    """Clips of these emitters (frame_index counts clip * frames + frame; also those that shine in from outside)."""
+    n_clips, n_frames = clips_and_frames
     expected = _expected(psf, camera, config, light, (n_clips, n_frames), rng)
     background = np.stack([_background(config, camera, rng) for _ in range(n_clips)])  # (B, H, W)
     variation = config.camera_variation

@@ -62,6 +62,7 @@ class TrainingConfig(StrictModel):
     simulation_threads: Count = 1  # that simulate ahead; a GPU wants several
     checkpoint_every: Count = 500
     report_every: Count = 100  # iterations to a row of curve.csv
+    calibration_share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the usual held-out clips at the end; 0: none
     page_every: Annotated[int, Field(ge=0)] = 5  # reports to a new progress page; 0: never
 
     @field_validator("camera")

@@ -18,7 +18,7 @@ RECOMMENDED_2D = RecommendedFilter(sigma_xy_max_nm=40.0)
 
 DETECTION = DetectionThresholds(peak=0.1, accept=0.42, readout="fused")
 """Chosen on simulated movies of `evaluate`'s kind and other seeds, for precision above 0.95 up to 2 emitters per um²
-(at 0.3 Jaccard is 4 points higher, precision 0.90 at 2 per um²).
+(at 0.3 Jaccard is 4 points higher, precision 0.90 at 2 per um²). Until a calibration chooses `accept` anew.
 """
 
 
