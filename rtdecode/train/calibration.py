@@ -85,7 +85,7 @@ def measured(bundle: ModelBundle, engine: EngineConfig, share: float, report: Re
     probability = probability_map(to_fit.kinds)
     choice = choose_accept(to_judge.by_density, to_judge.empty, probability, bundle.detection.accept)
     report(f"accept {choice.accept:g}: {choice.reason}")
-    table = sigma_table(to_fit.kinds, to_fit.alone, probability, choice.accept)
+    table = sigma_table(list(to_fit.by_density.values()), to_fit.alone, probability, choice.accept)
     calibration = Calibration(probability=probability, sigma=table)
     return Calibrated(calibration, choice, figures_of(to_judge, calibration, choice))
 

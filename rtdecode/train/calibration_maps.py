@@ -23,6 +23,8 @@ CROWDING_STEPS = (0.0, 0.2, 1.0, 3.0)
 """Knots above what the map of p holds around an emitter that is alone over a quiet background: it is nowhere zero."""
 SMOOTHNESS = 1e-4
 """Weight of the squared difference of neighbouring log factors; some localizations' worth: it fills empty cells."""
+ALONE_WEIGHT = 3
+LARGEST = 10.0  # factor, or its inverse: where there is no error at all, as in z of a 2D model, none would be too small
 ACCEPT_GRID = tuple(round(0.02 * k, 2) for k in range(5, 49))  # 0.1 to 0.96
 MIN_PRECISION = {0.2: 0.95, 1.0: 0.92, 2.0: 0.92}
 """By density, per um²."""
@@ -44,20 +46,23 @@ def probability_map(seen: Sequence[Seen]) -> ProbabilityMap:
     return ProbabilityMap(stated=STATED, true=(0.0, *np.minimum(np.cumsum(fitted), 1.0).round(4).tolist()))
 
 
-def sigma_table(seen: Sequence[Seen], alone: Seen, probability: ProbabilityMap, accept: float) -> SigmaTable:
-    """Factors that make the mean square of errors over sigmas 1 around each knot, each of `seen` weighing alike.
+def sigma_table(crowds: Sequence[Seen], alone: Seen, probability: ProbabilityMap, accept: float) -> SigmaTable:
+    """Factors that make the mean square of errors over sigmas 1 around each knot.
 
-    Of accepted localizations that are true. The log factor is bilinear, log s = sum of a_k h_k(signal, crowding);
+    Each of `crowds` weighs alike, emitters alone ALONE_WEIGHT times as much: they are what has every signal. Of accepted localizations that are true. The log factor is bilinear, log s = sum of a_k h_k(signal, crowding);
     the a_k that minimise the mean of log s + z² / (2 s²), a convex problem, make the h_k-weighted mean of z² / s² 1
-    for every k. `alone` sets where crowding begins.
+    for every k. Emitters alone also set where crowding begins.
     """
-    known = [of_sigma(one, probability, accept) for one in seen]
+    known = [of_sigma(one, probability, accept) for one in (*crowds, *[alone] * ALONE_WEIGHT)]
     at_signal, near, weight = _pooled([(k.signal, k.crowding) for k in known])
     z_score = np.concatenate([k.z_score for k in known])  # (N, 4)
     signals, crowdings = _signal_knots(at_signal), _crowding_knots(alone)
     size = (len(signals), len(crowdings))
     hats = _hats(np.log(at_signal), np.log(signals))[:, :, None] * _hats(near, crowdings)[:, None, :]
-    logs = [_log_factors(z_score[:, q] ** 2, hats.reshape(len(near), -1), weight, size) for q in range(len(SIGMAS))]
+    logs = [
+        _log_factors(z_score[:, q] ** 2, hats.reshape(len(near), size[0] * size[1]), weight, size)
+        for q in range(len(SIGMAS))
+    ]
     fields = {name: np.exp(log).reshape(size).round(4).tolist() for name, log in zip(SIGMAS, logs, strict=True)}
     fields |= {"signal": signals.round(1).tolist(), "crowding": crowdings.round(3).tolist()}
     return SigmaTable.model_validate(fields | {"window_px": WINDOW_PX, "core_px": CORE_PX})
@@ -156,7 +161,7 @@ def _hats(values: F8, knots: F8) -> F8:
 
 
 def _log_factors(squares: F8, hats: F8, weight: F8, size: tuple[int, int]) -> F8:
-    """(K,) log factors by Newton's method; 0 where there is nothing."""
+    """(K,) log factors by Newton's method, within those of LARGEST; 0 where there is nothing."""
     logs = np.zeros(hats.shape[1])
     if not len(squares):
         return logs
@@ -166,8 +171,8 @@ def _log_factors(squares: F8, hats: F8, weight: F8, size: tuple[int, int]) -> F8
         slope = hats.T @ (share - left) + stiff @ logs
         curve = (hats * (2 * left)[:, None]).T @ hats + stiff + 1e-9 * np.eye(len(logs))
         step = np.clip(np.linalg.solve(curve, slope), -0.5, 0.5)
-        logs -= step
-        if np.abs(step).max() < 1e-9:
+        before, logs = logs, np.clip(logs - step, -np.log(LARGEST), np.log(LARGEST))
+        if np.abs(logs - before).max() < 1e-9:
             break
     return logs
 
