@@ -107,7 +107,7 @@ def calibrated(columns: F4, p: F4, px_nm: tuple[float, float], accept: float, lo
     """The localizations (10, N) that are accepted, with true probabilities and sigmas, in their order.
 
     Columns are those of LOCALIZATION_DTYPE after frame_index; `p` (H, W) is the frame's map of probabilities, px_nm
-    (x, y). Some 0.3 us for each.
+    (x, y). Some 0.4 us for each.
     """
     return _corrected(columns, p, float(px_nm[0]), float(px_nm[1]), np.float32(accept), lookup)  # type: ignore[no-any-return]
 

@@ -49,9 +49,10 @@ def probability_map(seen: Sequence[Seen]) -> ProbabilityMap:
 def sigma_table(crowds: Sequence[Seen], alone: Seen, probability: ProbabilityMap, accept: float) -> SigmaTable:
     """Factors that make the mean square of errors over sigmas 1 around each knot.
 
-    Each of `crowds` weighs alike, emitters alone ALONE_WEIGHT times as much: they are what has every signal. Of accepted localizations that are true. The log factor is bilinear, log s = sum of a_k h_k(signal, crowding);
-    the a_k that minimise the mean of log s + z² / (2 s²), a convex problem, make the h_k-weighted mean of z² / s² 1
-    for every k. Emitters alone also set where crowding begins.
+    Of accepted localizations that are true. Each of `crowds` weighs alike, emitters alone ALONE_WEIGHT times as much:
+    they have every signal, and set where crowding begins. The log factor is bilinear, log s = sum of a_k h_k(signal,
+    crowding); the a_k that minimise the mean of log s + z² / (2 s²), a convex problem, make the h_k-weighted mean of
+    z² / s² 1 for every k.
     """
     known = [of_sigma(one, probability, accept) for one in (*crowds, *[alone] * ALONE_WEIGHT)]
     at_signal, near, weight = _pooled([(k.signal, k.crowding) for k in known])

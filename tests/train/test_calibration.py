@@ -83,8 +83,9 @@ def test_a_table_of_few_or_no_localizations_is_a_table() -> None:
 def test_accept_is_the_best_that_is_precise_and_silent() -> None:
     """A localization of p is true with sqrt(p): the mean over p above t is 0.95 or more from about t = 0.8 on."""
     movie, empty = seen(6000, 5, 0.0), seen(1, 1, 0.0, true_share=0.0)
-    silent = Seen(empty.emitters, Localizations.empty(), judge(empty.emitters[:0], Localizations.empty(), frames=range(9)),
-                  np.empty(0), np.arange(9), Rules())  # fmt: skip
+    none = Localizations.empty()
+    judged = judge(empty.emitters[:0], none, frames=range(9))
+    silent = Seen(empty.emitters, none, judged, np.empty(0), np.arange(9), Rules())
     chosen = choose_accept({0.2: movie}, silent, IDENTITY, 0.5)
     assert 0.74 <= chosen.accept <= 0.84
     assert chosen.scores[0.2].precision >= 0.95
