@@ -29,6 +29,8 @@ LARGEST = 10.0  # factor, or its inverse: where there is no error at all, as in 
 ACCEPT_GRID = tuple(round(0.02 * k, 2) for k in range(5, 49))  # 0.1 to 0.96
 MIN_PRECISION = {0.2: 0.95, 1.0: 0.92, 2.0: 0.92}
 """By density, per um²."""
+EMPTY_FRAMES_PER_FALSE = 200
+"""Of so many frames without an emitter one may hold a localization."""
 
 
 def probability_map(seen: Sequence[Seen]) -> ProbabilityMap:
@@ -80,13 +82,15 @@ class Choice:
 
 
 def choose_accept(by_density: dict[float, Seen], empty: Seen, probability: ProbabilityMap, otherwise: float) -> Choice:
-    """The threshold with the largest Jaccard on average, of those precise enough and silent in empty frames.
+    """The threshold with the largest mean Jaccard, of those precise enough and silent in empty frames, but for 1 in 200.
 
     Wanted are the precisions of MIN_PRECISION, where the densities were seen. Where no threshold has them all, the
     one that comes nearest; `otherwise` where nothing was found at all.
     """
     densities = {d: s for d, s in by_density.items() if d in MIN_PRECISION} or by_density
-    lowest = float(np.max(mapped(empty.judged.localizations.probability, probability), initial=0.0))
+    in_empty = np.sort(mapped(empty.judged.localizations.probability, probability))[::-1]
+    allowed = len(empty.frames) // EMPTY_FRAMES_PER_FALSE
+    lowest = float(in_empty[allowed]) if len(in_empty) > allowed else 0.0
     scored = {accept: _scores(densities, probability, accept) for accept in ACCEPT_GRID}
     scored = {accept: scores for accept, scores in scored.items() if all(s.n_matched for s in scores.values())}
     if not scored:
@@ -217,7 +221,7 @@ def _reason(scored: dict[float, dict[float, Score]], best: float, lowest: float,
     """In words: what it reaches, and what each of the two conditions cost."""
     precision = ", ".join(f"{score.precision:.3f} at {density:g}" for density, score in scored[best].items())
     words = f"Jaccard {_mean_jaccard(scored[best]):.3f} on average with precision {precision} per um²"
-    words += f"; the largest p in empty frames is {lowest:.2f}"
+    words += f"; empty frames are silent above {lowest:.2f}"
     if lacking > 0:
         return f"{words}; no threshold that is silent there is as precise as wanted, this comes nearest"
     precise = _best(scored, [accept for accept, scores in scored.items() if _lacking(scores) == 0])

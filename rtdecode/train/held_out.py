@@ -70,8 +70,9 @@ class World:
 
     def clips(self, density: float, n_clips: int, seed: int) -> Clips:
         """Clips at one density, per um²; 0: empty ones."""
-        blobs = self.simulation.background_blobs if density > 0 else None  # the smallest look like emitters
-        changed = {"density_um2": (density, density), "background_blobs": blobs}
+        changed: dict[str, object] = {"density_um2": (density, density)}
+        if density == 0:  # the smallest blobs look like emitters, and so do peaks of a rough field
+            changed |= {"background_blobs": None, "background_texture": None}
         simulation = self.simulation.model_copy(update=changed)
         rng = np.random.default_rng((*SEED, seed, round(density * 1000)))
         return simulate_clips(self.psf, self.bundle.camera, simulation, n_clips, CLIP_FRAMES, rng)

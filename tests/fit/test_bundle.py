@@ -53,7 +53,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "newer": (lambda f: edit(f / "bundle.yaml", "version: 1", "version: 2"), "update rtdecode"),
     "wrong key": (
         lambda f: edit(f / "bundle.yaml", "baseline_adu", "baseline_adus"),
-        "line 20: unknown key 'camera.baseline_adus'; did you mean 'baseline_adu'",
+        "line 22: unknown key 'camera.baseline_adus'; did you mean 'baseline_adu'",
     ),
     "wrong type": (lambda f: edit(f / "bundle.yaml", "em_gain: 300.0", "em_gain: many"), "key 'camera.em_gain'"),
     "camera edited": (lambda f: edit(f / "bundle.yaml", "em_gain: 300.0", "em_gain: 100.0"), "export again"),
