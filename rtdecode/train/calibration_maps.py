@@ -82,7 +82,7 @@ class Choice:
 
 
 def choose_accept(by_density: dict[float, Seen], empty: Seen, probability: ProbabilityMap, otherwise: float) -> Choice:
-    """The threshold with the largest mean Jaccard, of those precise enough and silent in empty frames, but for 1 in 200.
+    """The threshold with the largest mean Jaccard, of those precise enough and silent in empty frames (1 in 200).
 
     Wanted are the precisions of MIN_PRECISION, where the densities were seen. Where no threshold has them all, the
     one that comes nearest; `otherwise` where nothing was found at all.
