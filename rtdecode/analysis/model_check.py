@@ -19,6 +19,7 @@ from rtdecode.analysis.psf_check import (
     Crops,
     Fits,
     bright_lone_crops,
+    drift_of_z,
     fit_crops,
     psf_hypotheses,
     z_slope,
@@ -43,6 +44,7 @@ BASELINE_SEEN = 0.08  # likewise: a recording that could hide so much says nothi
 EXCLUDED = 3.0  # standard errors by which a PSF must fit worse than the model's before it is said not to be the case
 PIXEL_TOLERANCE = 0.07  # relative
 SIGMA_RANGE = (0.5, 2.0)  # median of the model's sigma over the single-frame bound, of lone emitters
+MOVED, LEAST_MOVED = 6.0, 0.15  # standard errors, and nm for each nm, from which on z of a sample follows the focus
 MIN_CROPS = 30
 MOST_CHI2 = 1.3  # reduced, of a crop with one emitter in it: three standard deviations of 220 pixels
 CROP_PX = 15
@@ -82,16 +84,16 @@ def check_model(
 ) -> ModelCheck:
     """Check frames (T, H, W) in ADU of `camera`, whose localizations count frames from 0.
 
-    `psf` None: the checks that need it are unknown. `scan_step_nm`: the recording is a scan of beads through focus,
-    z growing by so much each frame, which is the only way to see a PSF mirrored in z. A PSF without z is round:
-    it has no orientation to be wrong.
+    `psf` None: the checks that need it are unknown. `scan_step_nm`: the focus moves while the recording is taken, z
+    growing by so much each frame (beads, or a blinking sample), the only way to see a PSF mirrored in z. A PSF without
+    z is round: it has no orientation to be wrong.
     """
     mean_adu: F8 = np.asarray(frames_adu.mean(axis=0, dtype=np.float64))
     evidence = camera_evidence(frames_adu, camera)
     findings = [_of_gain(evidence, camera), _of_baseline(evidence, camera)]
     crops = bright_lone_crops(frames_adu, localizations, camera)
     fits = {n: fit_crops(crops, one) for n, one in psf_hypotheses(psf).items()} if psf and len(crops) else {}
-    excess = {name: _excess(fits[AS_IS].chi2, one.chi2) for name, one in fits.items() if len(crops) >= MIN_CROPS}
+    excess = _all_excess(fits) if len(crops) >= MIN_CROPS else {}
     shape = [*_of_psf(excess, len(crops), psf.px_nm[0] if psf else np.nan)]
     shape.append(_of_scan(crops, fits, localizations, scan_step_nm))
     findings += shape if psf is None or psf.tells_z else [_without_orientation(one) for one in shape]
@@ -129,11 +131,18 @@ def _of_baseline(evidence: CameraEvidence, camera: Camera) -> Finding:
     return Finding("baseline", "warning", f"{words}: measure it from frames taken with the shutter closed")
 
 
-def _excess(as_is: F8, other: F8) -> tuple[float, float]:
+def _all_excess(fits: dict[str, Fits]) -> dict[str, tuple[float, float]]:
+    """Of each PSF over the model's; crops that none of them explains (neighbours in them) weigh less."""
+    best = np.min([one.chi2 for one in fits.values()], axis=0)
+    return {name: _excess(fits[AS_IS].chi2, one.chi2, 1 / best**2) for name, one in fits.items()}
+
+
+def _excess(as_is: F8, other: F8, weight: F8) -> tuple[float, float]:
     """Mean of the paired differences and its standard error; outliers (a neighbour in the crop) are drawn in."""
     difference = other - as_is
     difference = np.clip(difference, *np.percentile(difference, [5, 95]))
-    return float(np.mean(difference)), float(np.std(difference) / np.sqrt(len(difference)) + 1e-12)
+    mean = float(np.average(difference, weights=weight))
+    return mean, float(np.sqrt(np.sum((weight * (difference - mean)) ** 2)) / np.sum(weight) + 1e-12)
 
 
 def _of_psf(excess: dict[str, tuple[float, float]], n_crops: int, model_px_nm: float) -> list[Finding]:
@@ -198,17 +207,38 @@ def _best_width(excess: dict[str, tuple[float, float]]) -> float:
 
 def _of_scan(crops: Crops, fits: dict[str, Fits], found: Localizations, step_nm: float | None) -> Finding:
     if step_nm is None:
-        words = "no recording of blinking emitters can tell: an emitter at -z looks the same through the mirrored PSF; "
-        return Finding("z_mirrored", "unknown", words + "check a scan of beads through focus with --scan-step-nm")
+        words = (
+            "no recording at one focus can tell: an emitter at -z looks the same through the mirrored PSF; move the "
+        )
+        return Finding(
+            "z_mirrored", "unknown", words + "focus while you record, beads or sample, and give --scan-step-nm"
+        )
     slope, beads = z_slope(crops, fits[AS_IS], found, step_nm) if fits else (np.nan, 0)
     if not np.isfinite(slope):
-        return Finding("z_mirrored", "unknown", "no bead was seen alone in five frames of the scan")
+        return _of_moved_sample(*drift_of_z(found, step_nm))
     words = f"z of {beads} beads changes by {slope:.2f} nm for each nm of the scan"
-    if slope < 0:
-        words += ": the PSF's z runs against the scan's; reverse the bead stack (or its dz) and calibrate again"
-    elif not 0.7 < slope < 1.4:
+    if slope > 0 and not 0.7 < slope < 1.4:
         return Finding("z_mirrored", "warning", f"{words}: the step of the bead stack or of this scan is wrong")
-    return Finding("z_mirrored", "warning" if slope < 0 else "ok", words)
+    return _by_sign(slope, words)
+
+
+def _of_moved_sample(slope: float, error: float) -> Finding:
+    """Blinking emitters while the focus moves; they last a few frames, so the error is somewhat larger than stated."""
+    if not (np.isfinite(slope) and abs(slope) > max(MOVED * error, LEAST_MOVED)):
+        words = (
+            "no bead was seen alone in five frames, and the emitters' z does not move with the focus; move it further"
+        )
+        return Finding("z_mirrored", "unknown", words)
+    return _by_sign(slope, f"the emitters' z moves by {slope:.2f} ± {error:.2f} nm for each nm of the focus")
+
+
+def _by_sign(slope: float, words: str) -> Finding:
+    if slope > 0:
+        return Finding("z_mirrored", "ok", words)
+    advice = (
+        "the PSF's z runs against the scan's; calibrate again with a negative --dz-nm, or train on the reversed PSF"
+    )
+    return Finding("z_mirrored", "warning", f"{words}: {advice}")
 
 
 def _without_orientation(finding: Finding) -> Finding:

@@ -16,11 +16,16 @@ from rtdecode.physics.psf import Psf, SplinePsf
 
 F8 = NDArray[np.float64]
 HALF_PX = 7  # crops are 15 x 15 px
-LONELY_PX = 10.0  # along either axis, to the next localization of the same frame
-MAX_CROPS = 200
+LONELY_PX = (10.0, 7.0)
+"""Along either axis, to the next localization of the same frame; the second where the first leaves too few. At 2
+emitters per um² crops of the second kind have neighbours in them, but there are far more."""
+ENOUGH_CROPS = 150
+MAX_CROPS = (200, 500)
 Z_STARTS = 7
 STEPS = 10
-SAME_BEAD_NM = 300.0
+SAME_BEAD_NM, BEAD_MOVES_NM = 300.0, 100.0
+BEAD_SHARE = 0.3  # of the frames; at 4 emitters per um² something blinks within 100 nm in an eighth of them
+FEWEST_MOVED = 200  # localizations whose z is held against a moving focus
 SCALES = (0.7, 0.8, 0.9, 1.1, 1.25, 1.4)
 """Widths of the PSF tried, relative to the model's: what another pixel size looks like."""
 AS_IS, TRANSPOSED, MIRRORED_X, MIRRORED_Y = "as_is", "transposed", "mirrored_x", "mirrored_y"
@@ -79,9 +84,11 @@ def bright_lone_crops(frames_adu: NDArray[np.generic], found: Localizations, cam
     column, row = np.rint(x).astype(int), np.rint(y).astype(int)
     height, width = frames_adu.shape[1:]
     inside = (np.minimum(row, column) >= HALF_PX) & (row < height - HALF_PX) & (column < width - HALF_PX)
-    lonely = inside & _lonely(found.frame_index, x, y)
-    index = np.flatnonzero(lonely)
-    index = index[np.argsort(-found.photons[index], kind="stable")][: min(MAX_CROPS, (len(index) + 1) // 2)]
+    index = np.zeros(0, np.int64)
+    for lonely_px, most in zip(LONELY_PX, MAX_CROPS, strict=True):
+        if len(index) < ENOUGH_CROPS:
+            index = np.flatnonzero(inside & _lonely(found.frame_index, x, y, lonely_px))
+            index = index[np.argsort(-found.photons[index], kind="stable")][: min(most, (len(index) + 1) // 2)]
     reach = np.arange(-HALF_PX, HALF_PX + 1)
     rows, columns = row[index, None, None] + reach[:, None], column[index, None, None] + reach
     photons = camera.photons(frames_adu[found.frame_index[index, None, None], rows, columns]).astype(np.float64)
@@ -116,16 +123,38 @@ def z_slope(crops: Crops, fits: Fits, found: Localizations, step_nm: float) -> t
     slopes, left = [], np.ones(len(crops), bool)
     for k in range(len(crops)):
         near = left & (np.hypot(x - x[k], y - y[k]) < SAME_BEAD_NM)
-        if left[k] and near.sum() >= 5 and np.ptp(frame[near]) > 0:
+        if left[k] and near.sum() >= 5 and np.ptp(frame[near]) > 0 and _stays(found, x[k], y[k]):
             slopes.append(np.polyfit(frame[near] * step_nm, z[near], 1)[0])
         left &= ~near
     return (float(np.median(slopes)) if slopes else np.nan), len(slopes)
 
 
-def _lonely(frame: NDArray[np.int64], x_px: NDArray[np.floating], y_px: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(N,) whether no other localization of its frame is within LONELY_PX along both axes."""
-    at = np.column_stack([frame * (4 * LONELY_PX), x_px, y_px])
-    near = cKDTree(at).query_ball_point(at, LONELY_PX, p=np.inf, return_length=True) if len(at) else np.zeros(0)
+def drift_of_z(found: Localizations, step_nm: float) -> tuple[float, float]:
+    """(slope, its standard error) of all localizations' z against the focus, which moves by `step_nm` each frame.
+
+    For blinking emitters, each of which is seen in a few frames only: what moves is where they all are. Less than 1 in
+    size, since those that leave the model's range are not seen; 0 where they fill it. NaN without light or movement.
+    """
+    focus, z = found.frame_index * step_nm, found.z_nm.astype(np.float64)
+    if len(found) < FEWEST_MOVED or np.ptp(focus) == 0:
+        return np.nan, np.nan
+    slope, level = np.polyfit(focus, z, 1)
+    apart = z - slope * focus - level
+    return float(slope), float(apart.std() / (np.std(focus) * np.sqrt(len(z))))
+
+
+def _stays(found: Localizations, x_nm: float, y_nm: float) -> bool:
+    """Whether something shines at this place in many frames, as beads do and blinking emitters do not."""
+    here = np.hypot(found.x_nm - x_nm, found.y_nm - y_nm) < BEAD_MOVES_NM
+    return len(np.unique(found.frame_index[here])) > BEAD_SHARE * (int(found.frame_index.max()) + 1)
+
+
+def _lonely(
+    frame: NDArray[np.int64], x_px: NDArray[np.floating], y_px: NDArray[np.floating], lonely_px: float
+) -> NDArray[np.bool_]:
+    """(N,) whether no other localization of its frame is within `lonely_px` along both axes."""
+    at = np.column_stack([frame * (4 * lonely_px), x_px, y_px])
+    near = cKDTree(at).query_ball_point(at, lonely_px, p=np.inf, return_length=True) if len(at) else np.zeros(0)
     return np.asarray(near == 1)
 
 

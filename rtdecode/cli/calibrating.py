@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtdecode.cli.files import pixel_size
-from rtdecode.cli.making import new_file, read_stack
-from rtdecode.core.errors import CalibrationError, ConfigError
+from rtdecode.cli.making import new_file
+from rtdecode.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rtdecode.physics.calibrate import Calibration
@@ -36,8 +36,13 @@ def calibrate(
             help="Bead stacks through focus (TIFF, OME-TIFF, .npy ...), or one PSF: .safetensors, SMAP's .mat."
         ),
     ] = None,
-    dz_nm: Annotated[float | None, typer.Option(min=0.1, help="Step between slices.")] = None,
-    px_nm: Annotated[str | None, typer.Option(help="Pixel size in the sample: 100, or 100,110 for x and y.")] = None,
+    dz_nm: Annotated[
+        float | None, typer.Option(help="Step between slices; below 0 where z falls. Default: what the file states.")
+    ] = None,
+    px_nm: Annotated[
+        str | None,
+        typer.Option(help="Pixel size in the sample: 100, or 100,110 for x and y. Default: what the file states."),
+    ] = None,
     kind: Annotated[
         str, typer.Option(help="spline, gaussian (astigmatic); without beads: gaussian-2d, double-helix.")
     ] = "spline",
@@ -46,7 +51,7 @@ def calibrate(
     wavelength_nm: Annotated[float | None, typer.Option(min=200, max=2000, help="Of double-helix: emission.")] = None,
     refractive_index: Annotated[float, typer.Option(min=1, max=2, help="Of double-helix: immersion.")] = 1.518,
     z_nm: Annotated[str, typer.Option(help="Of double-helix: lowest and highest z.")] = "-900,900",
-    slices: Annotated[int | None, typer.Option(min=5, help="Slices of a stack, where a file holds several.")] = None,
+    slices: Annotated[int | None, typer.Option(min=7, help="Slices of a stack, where a file holds several.")] = None,
     focus_slice: Annotated[float | None, typer.Option(help="Slice in focus, from 0. Default: the middle one.")] = None,
     roi_px: Annotated[int, typer.Option(min=9, help="Side of the PSF, odd.")] = 37,
     page: Annotated[Path | None, typer.Option(help="Picture page. Default: beside --out, as .png.")] = None,
@@ -71,13 +76,13 @@ def calibrate(
         from rtdecode.physics.pupil import Pupil
 
         pupil = Pupil(na, wavelength_nm, refractive_index, pixels or _usual())
-        drawn = _double_helix(pupil, _z_range(z_nm), dz_nm or 20.0, roi_px)
+        drawn = _double_helix(pupil, _z_range(z_nm), abs(dz_nm or 20.0), roi_px)
     elif kind == "gaussian-2d":
         drawn = _plain_gaussian(psf_sigma_px, roi_px, pixels or _usual())
     elif len(files) == 1 and files[0].suffix in (SMAP, OURS):
         drawn = _of_psf_file(files[0], pixels)
     else:
-        drawn = _of_beads(files, dz_nm, pixels or _usual(), kind, slices, focus_slice, roi_px)
+        drawn = _of_beads(files, dz_nm, pixels, kind, slices, focus_slice, roi_px)
     _write(out, drawn.psf)
     _draw(picture, drawn)
     _say(drawn, out, picture)
@@ -156,28 +161,34 @@ def _of_psf_file(path: Path, px_nm: tuple[float, float] | None) -> PageOf:
 def _of_beads(
     files: list[Path],
     dz_nm: float | None,
-    px_nm: tuple[float, float],
+    px_nm: tuple[float, float] | None,
     kind: str,
     slices: int | None,
     focus_slice: float | None,
     roi_px: int,
 ) -> PageOf:
+    from rtdecode.cli.bead_files import read_bead_file, settled
     from rtdecode.physics.calibrate import CalibrationSettings, calibrate
     from rtdecode.physics.gaussian_fit import fit_gaussian
     from rtdecode.physics.psf_check import alike_heights, verdict, z_ramp
     from rtdecode.view.bead_page import PageOf
 
-    if dz_nm is None:
-        raise ConfigError("--dz-nm is missing: the step between slices of a bead stack")
-    stacks = [stack for path in files for stack in _stacks(path, slices)]
-    made = calibrate(stacks, CalibrationSettings(px_nm, dz_nm, focus_slice, roi_px))
+    if dz_nm is not None and abs(dz_nm) < 0.1:
+        raise ConfigError(f"--dz-nm {dz_nm:g}: expected a step of 0.1 nm or more, or -0.1 nm or less")
+    read = [(path, read_bead_file(path, slices)) for path in files]
+    pixels, step_nm, words = settled(read, px_nm, dz_nm)
+    for sentence in words:
+        typer.echo(f"! {sentence}")
+    stacks = [stack for _, file in read for stack in file.stacks]
+    made = calibrate(stacks, CalibrationSettings(pixels, step_nm, focus_slice, roi_px))
     psf: Psf = fit_gaussian(made.psf) if kind == "gaussian" else made.psf
     ramp = z_ramp(psf, made.used)
-    judged = verdict(psf, len(made.used), ramp, alike_heights(psf))
+    judged = verdict(psf, len(made.used), ramp, alike_heights(psf), made.noise)
     if kind == "gaussian" and judged.grade != "good":
         judged = replace(
             judged, words=f"{judged.words} These spots are no Gaussians: --kind spline follows their shape."
         )
+    judged = replace(judged, words=" ".join([judged.words, *(f"{note[0].upper()}{note[1:]}." for note in made.notes)]))
     name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
     return PageOf(f"{name}: {_kind_words(psf, made)}", psf, judged, made.beads, stacks, ramp)
 
@@ -185,16 +196,6 @@ def _of_beads(
 def _kind_words(psf: Psf, made: Calibration) -> str:
     low, high = psf.z_range_nm
     return f"{psf.summary()['kind']}, {len(made.used)} bead{'s' * (len(made.used) > 1)}, z {low:.0f} to {high:.0f} nm"
-
-
-def _stacks(path: Path, slices: int | None) -> list[Any]:
-    """The stacks (Z, H, W) of a file: one, or as many as `slices` says."""
-    frames = read_stack(path)
-    if slices is None:
-        return [frames]
-    if len(frames) % slices:
-        raise CalibrationError(f"{path}: {len(frames)} frames are no whole number of stacks of --slices {slices}")
-    return list(frames.reshape(-1, slices, *frames.shape[1:]))
 
 
 def _write(out: Path, psf: Psf) -> None:

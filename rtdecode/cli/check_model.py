@@ -31,7 +31,10 @@ def check_model(
     first: Annotated[int, typer.Option(min=0, help="First frame to look at.")] = 0,
     frames: Annotated[int, typer.Option(min=3, help="Frames to look at, at most; more tell more.")] = 2000,
     scan_step_nm: Annotated[
-        float | None, typer.Option(help="The recording is a focus scan of beads; z grows by so much each frame.")
+        float | None,
+        typer.Option(
+            help="The focus moved while recording (beads or sample): z grows by so much each frame; may be below 0."
+        ),
     ] = None,
     page: Annotated[Path | None, typer.Option(help="Write a picture page (.png).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

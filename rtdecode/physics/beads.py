@@ -7,19 +7,25 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, rank_filter
 
 from rtdecode.core.errors import CalibrationError
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 _SAME_VALUE = 5  # voxels at a bead's maximum from which on it is taken for clipped: noise does not tie so often
+_FEWEST_SLICES = 7  # of which a bead may lose two at either end when it is moved onto the others
+_HOT, _NOISES = 4.0, 10.0  # a hot pixel over its second brightest neighbour: no lens draws so sharp a spot
+_RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
 _BRIGHT_NEIGHBOUR = 0.1  # height of a neighbour, over the bead's own, that spoils its tail
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSettings:
-    """How to read bead stacks. `focus_slice` counts from 0; None takes the middle slice of each stack."""
+    """How to read bead stacks. `focus_slice` counts from 0; None takes the middle slice of each stack.
+
+    `dz_nm` below 0: z falls with the slice number. The slices are turned round first; `focus_slice` counts before that.
+    """
 
     px_nm: tuple[float, float]
     dz_nm: float
@@ -32,8 +38,15 @@ class CalibrationSettings:
     max_height_nm: float = 150.0  # a bead further from its stack's others in z is not on the cover slip with them
 
     def focus(self, n_slices: int) -> float:
-        """The slice of z = 0, from 0."""
-        return (n_slices - 1) / 2 if self.focus_slice is None else self.focus_slice
+        """The slice of z = 0, from 0, in the order of rising z."""
+        if self.focus_slice is None:
+            return (n_slices - 1) / 2
+        return self.focus_slice if self.dz_nm > 0 else n_slices - 1 - self.focus_slice
+
+    @property
+    def step_nm(self) -> float:
+        """Between slices in the order of rising z."""
+        return abs(self.dz_nm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +61,51 @@ class Candidate:
 
 
 def checked(stack: NDArray[np.generic], settings: CalibrationSettings) -> F4:
-    """The stack (Z, H, W) as float32; raises CalibrationError for what cannot be a bead stack."""
-    if stack.ndim != 3 or len(stack) < 5:
+    """The stack (Z, H, W) as float32 in the order of rising z; raises CalibrationError for what is no bead stack."""
+    if stack.ndim != 3 or len(stack) < _FEWEST_SLICES:
         raise CalibrationError(
-            f"a bead stack must be (slices, rows, columns) with 5 slices or more, found {stack.shape}"
+            f"a bead stack must be (slices, rows, columns) with {_FEWEST_SLICES} slices or more, found {stack.shape}; "
+            "steps of 10 to 50 nm over 1 um or more are usual"
         )
     if min(stack.shape[1:]) < settings.roi_px:
-        raise CalibrationError(f"frames of {stack.shape[1:]} px are smaller than the ROI of {settings.roi_px} px")
+        raise CalibrationError(
+            f"frames of {stack.shape[1:]} px are smaller than the ROI of {settings.roi_px} px; give a smaller --roi-px"
+        )
     if settings.roi_px % 2 == 0:
         raise CalibrationError(f"roi_px must be odd so that it has a middle pixel, found {settings.roi_px}")
     if not np.isfinite(stack).all():
         raise CalibrationError("the bead stack holds values that are not finite")
-    return stack.astype(np.float32)
+    return np.ascontiguousarray(stack[:: 1 if settings.dz_nm > 0 else -1], np.float32)
 
 
-def find_beads(stack: NDArray[np.generic], settings: CalibrationSettings, number: int = 0) -> list[Candidate]:
-    """All bright spots of a stack (Z, H, W), brightest first; those that may be used carry their light.
+def without_hot_pixels(volume: F4) -> tuple[F4, int]:
+    """The stack (Z, H, W) with hot and dead pixels replaced by the median of their neighbours, and how many.
+
+    Hot is what outshines all but one of its neighbours at heights where beads are blurred. They do not move with the
+    focus, so they would be taken for beads or saturate one.
+    """
+    low = np.percentile(volume[:: max(1, len(volume) // 40)], 20, axis=0)
+    floor = float(np.median(low))
+    noise = 1.4826 * float(np.median(np.abs(low - floor)))
+    around = rank_filter(low, -2, footprint=_RING) - floor
+    bad = (low - floor > _HOT * np.maximum(around, 0) + _NOISES * noise) | (low - floor < -_NOISES * noise - 1)
+    bad &= noise > 0
+    if not bad.any():
+        return volume, 0
+    mended, reach = (
+        volume.copy(),
+        np.pad(np.where(bad, np.nan, volume), ((0, 0), (1, 1), (1, 1)), constant_values=np.nan),
+    )
+    for row, column in np.argwhere(bad):
+        mended[:, row, column] = np.nanmedian(reach[:, row : row + 3, column : column + 3], axis=(1, 2))
+    return np.where(np.isfinite(mended), mended, floor).astype(np.float32), int(bad.sum())
+
+
+def find_beads(volume: F4, settings: CalibrationSettings, number: int = 0) -> list[Candidate]:
+    """All bright spots of a `checked` stack (Z, H, W), brightest first; those that may be used carry their light.
 
     Not used: spots whose ROI is cut by the rim, whose neighbour sheds light into the ROI, or that are saturated.
     """
-    volume = checked(stack, settings)
     spots = _spots(volume, settings)
     light = volume - _background(volume, [(r, c) for r, c, _ in spots], settings.roi_px) if spots else volume
     half = settings.roi_px // 2

@@ -13,13 +13,23 @@ from scipy.optimize import curve_fit
 
 from rtdecode.core.errors import CalibrationError
 from rtdecode.physics.bead_alignment import Aligned, align, average
-from rtdecode.physics.beads import CalibrationSettings, Candidate, find_beads, without_copies
+from rtdecode.physics.bead_heights import height_reasons
+from rtdecode.physics.beads import (
+    CalibrationSettings,
+    Candidate,
+    checked,
+    find_beads,
+    without_copies,
+    without_hot_pixels,
+)
 from rtdecode.physics.psf import SplinePsf, rim_fade
 
 __all__ = ["Bead", "Calibration", "CalibrationSettings", "calibrate"]
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
+_LEAST_ALIKE = 0.7
+_OFF_FOCUS_NM = 250.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +53,13 @@ class Bead:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The PSF, its normalised samples (Z, N, N) and what became of each bead."""
+    """The PSF, its normalised samples (Z, N, N), what became of each bead, and sentences on what is odd."""
 
     psf: SplinePsf
     samples: F4
     beads: tuple[Bead, ...]
+    noise: float = 0.0  # of the average bead around focus, over its height
+    notes: tuple[str, ...] = ()
 
     @property
     def used(self) -> tuple[Bead, ...]:
@@ -60,33 +72,74 @@ def calibrate(
 ) -> Calibration:
     """PSF from one stack (Z, H, W) of beads or several; raises CalibrationError where no usable bead is found.
 
-    z of a slice is (slice - focus_slice) * dz_nm. One constant normalises all slices (the mean sum of the
-    slices around focus, as SMAP does): slice by slice, photons would come out wrong by the factor that
-    defocus loses (1.9 for the SMLM challenge's beads).
+    z of a slice is (slice - focus_slice) * dz_nm. Hot pixels are replaced first. One constant normalises all slices
+    (the mean sum of the slices around focus, as SMAP does): slice by slice, photons would come out wrong by the factor
+    that defocus loses (1.9 for the SMLM challenge's beads).
     """
     several = [stacks] if isinstance(stacks, np.ndarray) else list(stacks)
-    candidates = without_copies([c for n, stack in enumerate(several) for c in find_beads(stack, settings, n)])
+    whole = [without_hot_pixels(checked(stack, settings)) for stack in several]
+    candidates = without_copies([c for n, (stack, _) in enumerate(whole) for c in find_beads(stack, settings, n)])
     usable = [c for c in candidates if c.light is not None]
     if not usable:
         raise CalibrationError(_none_usable(candidates, settings))
     light, present, focus = _side_by_side(usable, settings)
-    found = align(light, present, settings.dz_nm, settings.rounds, settings.min_similarity)
-    reasons = _heights(found, usable, settings)
+    found = align(light, present, settings.step_nm, settings.rounds, settings.min_similarity)
+    places = np.array([[c.stack, c.row, c.column] for c in usable])
+    reasons, notes = height_reasons(found, places, settings)
     used = np.array([not reason for reason in reasons])
-    if not used.any() or (len(used) > 1 and found.similarity[used].max() < settings.min_similarity):
-        raise CalibrationError(
-            f"no two beads are alike (best similarity {found.similarity.max():.2f}): is this a bead stack?"
-        )
+    _check_alike(found, used)
     moves = found.moves - [*np.median(found.moves[used, :3], axis=0), 0, 0]
-    mean = average(light[used], present[used], moves[used])
-    whole = np.flatnonzero(np.isfinite(mean).all((1, 2)))
-    first, last = whole[0], whole[-1]
-    mean, focus_index = mean[first : last + 1], focus - first
-    mean, off_middle = _centred(mean, focus_index, settings.dz_nm)
+    mean, focus_index = _shared(average(light[used], present[used], moves[used]), focus)
+    noise = _noise(mean, focus_index, settings)
+    mean, off_middle = _centred(mean, focus_index, settings.step_nm)
     samples = _finish(mean, focus_index, settings)
-    psf = SplinePsf.from_samples(samples, settings.dz_nm, focus_index, settings.px_nm)
+    psf = SplinePsf.from_samples(samples, settings.step_nm, focus_index, settings.px_nm)
     beads = _report(candidates, moves, found.similarity, reasons, focus, off_middle, settings)
-    return Calibration(psf, samples, beads)
+    notes += _of_hot_pixels(sum(n for _, n in whole)) + _of_focus(samples, focus_index, settings)
+    return Calibration(psf, samples, beads, noise, notes)
+
+
+def _check_alike(found: Aligned, used: NDArray[np.bool_]) -> None:
+    """A bead that is like no other is like itself: of several at least two must agree."""
+    if len(used) == 1 or (used.sum() > 1 and np.sort(found.similarity[used])[-2] >= _LEAST_ALIKE):
+        return
+    others = np.sort(found.similarity)[:-1]
+    raise CalibrationError(
+        f"of {len(used)} spots no two are alike (similarity to the average at most {others[-1]:.2f}): too dim, too few "
+        "or too large steps in z, or no beads; record brighter beads, in steps of 10 to 50 nm"
+    )
+
+
+def _shared(mean: F8, focus: float) -> tuple[F8, float]:
+    """The average without the slices that too few beads reach, and its focus."""
+    whole = np.flatnonzero(np.isfinite(mean).all((1, 2)))
+    return mean[whole[0] : whole[-1] + 1], focus - whole[0]
+
+
+def _noise(mean: F8, focus: float, settings: CalibrationSettings) -> float:
+    """Noise of a pixel over the height of the spot, in the slices around focus; by the rim, where little light is."""
+    smooth = gaussian_filter1d(mean, settings.smooth_z_nm / settings.step_nm, axis=0, mode="nearest")
+    middle = round(min(max(focus, 1), len(mean) - 2))
+    near = smooth[middle - 1 : middle + 2]
+    rim = np.diff(np.concatenate([near[:, :2], near[:, -2:]], axis=1), axis=2)
+    return float(1.4826 * np.median(np.abs(rim)) / np.sqrt(2) / max(float(near.max()), 1e-12))
+
+
+def _of_hot_pixels(n: int) -> tuple[str, ...]:
+    return (f"{n} hot or dead pixels were replaced by their neighbours' median",) if n else ()
+
+
+def _of_focus(samples: F4, focus: float, settings: CalibrationSettings) -> tuple[str, ...]:
+    """A word where the spots are sharpest far from z = 0."""
+    brightest = gaussian_filter1d(samples.max((1, 2)).astype(np.float64), max(1.0, 50 / settings.step_nm))
+    sharp = int(brightest.argmax())
+    away_nm = (sharp - focus) * settings.step_nm
+    if abs(away_nm) < _OFF_FOCUS_NM:
+        return ()
+    return (
+        f"the spots are sharpest near z = {away_nm:.0f} nm, not in the slice that counts as z = 0; for z from there, "
+        f"move --focus-slice by {away_nm / settings.dz_nm:+.0f} slices",
+    )
 
 
 def _none_usable(candidates: list[Candidate], settings: CalibrationSettings) -> str:
@@ -94,7 +147,8 @@ def _none_usable(candidates: list[Candidate], settings: CalibrationSettings) -> 
         return f"no bead found with its whole {settings.roi_px} px ROI inside the frame: nothing stands out"
     reasons = Counter(c.reason for c in candidates)
     words = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(4))
-    return f"no bead found with its whole {settings.roi_px} px ROI inside the frame and to itself: {words}"
+    advice = "; a smaller --roi-px may do" if any("beyond" in reason for reason in reasons) else ""
+    return f"no bead found with its whole {settings.roi_px} px ROI inside the frame and to itself: {words}{advice}"
 
 
 def _side_by_side(usable: list[Candidate], settings: CalibrationSettings) -> tuple[F8, NDArray[np.bool_], float]:
@@ -115,20 +169,6 @@ def _slices(candidate: Candidate) -> int:
     return 0 if candidate.light is None else len(candidate.light)
 
 
-def _heights(found: Aligned, usable: list[Candidate], settings: CalibrationSettings) -> list[str]:
-    """The reasons, and those of beads that float: each stack has its own start, so each its own middle height."""
-    reasons = list(found.reasons)
-    stack = np.array([c.stack for c in usable])
-    for n in range(len(usable)):
-        mates = [m for m in range(len(usable)) if stack[m] == stack[n] and not found.reasons[m]]
-        if reasons[n] or len(mates) < 3:
-            continue
-        above = -(found.moves[n, 0] - np.median(found.moves[mates, 0])) * settings.dz_nm
-        if abs(above) > settings.max_height_nm:
-            reasons[n] = f"its focus is {abs(above):.0f} nm from that of its stack's other beads"
-    return reasons
-
-
 def _report(
     candidates: list[Candidate],
     moves: F8,
@@ -147,9 +187,9 @@ def _report(
             continue
         m = moves[n]
         start = round(focus - settings.focus(len(c.light)))
-        z_nm = (np.arange(len(c.light)) + start + m[0] - focus) * settings.dz_nm
+        z_nm = (np.arange(len(c.light)) + start + m[0] - focus) * settings.step_nm
         row, column = c.row + off_middle[0] - m[1], c.column + off_middle[1] - m[2]
-        height = float(-m[0] * settings.dz_nm)
+        height = float(-m[0] * settings.step_nm)
         of_average = (height, float(m[3]), float(similarity[n]), not reasons[n])
         beads.append(Bead(float(row), float(column), *of_average, c.stack, reasons[n], c.light, z_nm))
         n += 1
@@ -183,7 +223,10 @@ def _gaussian_centre(image: F8) -> F8 | None:
     at = np.array([rows.ravel(), columns.ravel()], np.float64)
     guess = (image.max(), 0.0, 0.0, 2.0, 2.0, 0.0)
     limits = ([0, -3, -3, 0.3, 0.3, -np.inf], [np.inf, 3, 3, 20, 20, np.inf])
-    found, _ = curve_fit(gaussian, at, image.ravel(), p0=guess, bounds=limits)
+    try:
+        found, _ = curve_fit(gaussian, at, image.ravel(), p0=guess, bounds=limits)
+    except RuntimeError:  # it did not end: no Gaussian
+        return None
     left = image.ravel() - gaussian(at, *found)
     return np.asarray(found[1:3]) if left.var() < 0.1 * image.var() else None
 
@@ -198,7 +241,7 @@ def _centroid(mean: F8) -> F8:
 
 def _finish(mean: F8, focus: float, settings: CalibrationSettings) -> F4:
     """Smooth along z, no light below zero, fade the rim (3 of 37 px) to zero, one normalisation for all slices."""
-    smooth = gaussian_filter1d(mean, settings.smooth_z_nm / settings.dz_nm, axis=0, mode="nearest")
+    smooth = gaussian_filter1d(mean, settings.smooth_z_nm / settings.step_nm, axis=0, mode="nearest")
     smooth = np.clip(smooth, 0, None) * rim_fade(settings.roi_px)
     middle = round(focus)
     if not 1 <= middle <= len(mean) - 2:

@@ -21,6 +21,7 @@ _TYPICAL_PHOTONS, _TYPICAL_BACKGROUND = 3000.0, 20.0
 _ALIKE_SD = 3.0  # heights that are less far apart are mistaken for each other once in 15 or more often
 _MOST_ALIKE = 0.5  # share of heights that have a double, from which on z is a guess
 _BIN_NM = 50.0
+_NOISY, _TOO_NOISY = 0.02, 0.06  # of the spot's height; the challenge's beads have 0.001
 _MOST_BIAS_NM, _MOST_SCATTER_NM, _MOST_ASTRAY = 30.0, 50.0, 0.1
 
 
@@ -106,10 +107,17 @@ def alike_heights(psf: Psf) -> Alike | None:
     return Alike((pair[0], pair[1]), float(apart[worst]), _mirror(z, alike), _free(z, alike), share)
 
 
-def verdict(psf: Psf, n_beads: int, ramp: Ramp | None, alike: Alike | None) -> Verdict:
-    """Good; usable between two heights; or not usable, and why. Heights where the ramp is off are left out."""
+def verdict(psf: Psf, n_beads: int, ramp: Ramp | None, alike: Alike | None, noise: float = 0.0) -> Verdict:
+    """Good; usable between two heights; or not usable, and why. Heights where the ramp is off are left out.
+
+    `noise` of the average bead over its height: the ramp does not show it, since the beads made the PSF.
+    """
     low, high = psf.z_range_nm
     ok, notes = (low, high), []
+    if noise > _NOISY:
+        notes.append(f"the average bead's noise is {noise:.0%} of its height: record brighter beads, or more of them")
+    if noise > _TOO_NOISY:
+        return Verdict("unusable", None, _join("Not usable: too noisy", None, notes))
     if alike is not None:
         ok = alike.free_nm
         notes.append(_alike_words(alike))

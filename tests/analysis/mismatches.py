@@ -24,12 +24,13 @@ TRAINED = Trained(**BUNDLE.card.ranges.model_dump())
 
 
 def movie(
-    psf: Psf = PSF, n: int = 150, density: float = 0.5, background: float = 90.0, photons: float = 6000.0, seed: int = 1
-) -> np.ndarray:
+    psf: Psf = PSF, n: int = 150, density: float = 0.5, background: float = 90.0, photons: float = 6000.0,
+    seed: int = 1, z_nm: tuple[float, float] = (-700.0, 700.0),
+) -> np.ndarray:  # fmt: skip
     """(n, 64, 64) uint16 ADU of the shipped camera."""
     config = SimulationConfig(
         shape_px=(64, 64), density_um2=(density, density), background=(background, background),
-        photons=PhotonConfig(mean=photons, sd=0.3 * photons), z_nm=(-700, 700),
+        photons=PhotonConfig(mean=photons, sd=0.3 * photons), z_nm=z_nm,
     )  # fmt: skip
     return simulate_movie(psf, CAMERA, config, n, seed).frames_adu[0]
 

@@ -124,7 +124,7 @@ def bead_scan(psf: SplinePsf, step_nm: float) -> np.ndarray:
     ("psf", "step_nm", "stated_nm", "said"),
     [
         (PSF, 25.0, 25.0, None),
-        (reversed_in_z(PSF), 25.0, 25.0, "runs against the scan's; reverse the bead stack"),
+        (reversed_in_z(PSF), 25.0, 25.0, "runs against the scan's; calibrate again"),
         (PSF, 25.0, 50.0, "the step of the bead stack or of this scan is wrong"),
     ],
 )
@@ -136,6 +136,48 @@ def test_a_psf_mirrored_in_z_is_seen_in_a_focus_scan(
     assert found.verdict == ("ok" if said is None else "warning")
     assert "4 beads" in found.sentence
     assert said is None or said in found.sentence
+
+
+def moving(psf: SplinePsf, step_nm: float) -> np.ndarray:
+    """(240, 64, 64): a blinking sample 400 nm thick; the focus goes by `step_nm` each frame, 30 frames at once."""
+    parts = [movie(psf, n=30, density=0.5, seed=40 + k, z_nm=_heights(step_nm, k)) for k in range(8)]
+    return np.concatenate(parts)
+
+
+def _heights(step_nm: float, k: int) -> tuple[float, float]:
+    middle = step_nm * (30 * k - 105)
+    return middle - 200, middle + 200
+
+
+@pytest.mark.parametrize(
+    ("psf", "step_nm", "verdict", "said"),
+    [
+        (PSF, 3.0, "ok", "the emitters' z moves by 0."),
+        (reversed_in_z(PSF), 3.0, "warning", "runs against the scan's; calibrate again with a negative --dz-nm"),
+        (PSF, -3.0, "ok", "the emitters' z moves by 0."),
+        (PSF, 0.0, "unknown", "move it further"),
+    ],
+)
+def test_a_psf_mirrored_in_z_is_seen_in_a_blinking_sample_while_the_focus_moves(
+    psf: SplinePsf, step_nm: float, verdict: str, said: str
+) -> None:
+    check = checked(moving(psf, step_nm), scan_step_nm=step_nm or 3.0)
+    found = next(finding for finding in check.findings if finding.check == "z_mirrored")
+    assert (found.verdict, said in found.sentence) == (verdict, True), found
+
+
+@pytest.mark.parametrize(("psf", "check"), [(turned(PSF), "transposed"), (mirrored_x(), "mirrored"), (PSF, None)])
+@pytest.mark.parametrize("density", [0.1, 1.0])
+def test_orientation_is_told_from_sparse_to_dense(psf: SplinePsf, check: str | None, density: float) -> None:
+    found = checked(movie(psf, density=density, seed=7))
+    assert set(warned(found)) == ({check} if check else set())
+    if check is None:
+        verdicts = {one.check: one.verdict for one in found.findings}
+        assert verdicts["transposed"] == "ok" == verdicts["mirrored"]
+
+
+def test_a_turned_psf_is_told_at_two_per_square_micrometre() -> None:
+    assert "transposed" in warned(checked(movie(turned(PSF), n=400, density=2.0, seed=9)))
 
 
 def test_without_a_scan_no_recording_can_tell_z_from_minus_z() -> None:

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from rtdecode.cli.app import run
+from rtdecode.cli.bead_files import read_bead_file
 from rtdecode.formats.smap import read_smap
 from rtdecode.physics.psf import GaussianPsf, SplinePsf, load_psf
 
@@ -101,6 +102,7 @@ def test_a_double_helix_is_made_from_optics(tmp_path: Path, capsys: Captured) ->
         (["FILE"], "--dz-nm is missing"),
         (["FILE", "--dz-nm", "10", "--slices", "32"], "33 frames are no whole number of stacks"),
         (["FILE", "--dz-nm", "10", "--px-nm", "x"], "--px-nm 'x'"),
+        (["FILE", "--dz-nm", "0"], "--dz-nm 0: expected"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -111,6 +113,37 @@ def test_what_cannot_be_meant_is_refused(
     assert words in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     assert run(["calibrate", *given, "--out", str(tmp_path / "psf.txt")]) == 1
+
+
+def test_a_files_own_axes_pixels_and_step_are_taken(tmp_path: Path, capsys: Captured) -> None:
+    """OME-TIFF of two time points of a stack, as Micro-Manager makes them; what is given instead is held against it."""
+    movie = np.stack([bead_stack(4), bead_stack(5)])
+    about = {"axes": "TZYX", "PhysicalSizeX": 0.11, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 0.025}
+    tifffile.imwrite(tmp_path / "beads.ome.tif", movie, ome=True, metadata=about)
+    words = ["calibrate", str(tmp_path / "beads.ome.tif"), "--roi-px", "25"]
+    assert run([*words, "--out", str(tmp_path / "psf.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "pixels of 110 x 100 nm are taken: as the file states" in said and "4 of 6 beads used" in said
+    psf = load_psf(tmp_path / "psf.safetensors")
+    assert psf.px_nm == (110.0, 100.0) and psf.z_range_nm == (-400.0, 400.0)
+    given = ["--dz-nm", "-50", "--px-nm", "100", "--out", str(tmp_path / "other.safetensors")]
+    assert run([*words, *given]) == 0
+    said = capsys.readouterr().out
+    assert "states pixels of 110 x 100 nm, taken are 100 x 100 nm" in said
+    assert "states steps of 25 nm, taken are 50 nm" in said
+
+
+def test_imagej_and_unnamed_axes(tmp_path: Path) -> None:
+    stack = bead_stack(6)
+    about = {"axes": "ZYX", "unit": "um", "spacing": 0.05}
+    tifffile.imwrite(tmp_path / "ij.tif", stack, imagej=True, resolution=(1 / 0.16, 1 / 0.16), metadata=about)
+    found = read_bead_file(tmp_path / "ij.tif", None)
+    assert found.dz_nm == pytest.approx(50) and found.px_nm == pytest.approx((160, 160), rel=1e-3)
+    assert [one.shape for one in found.stacks] == [stack.shape]
+    tifffile.imwrite(tmp_path / "four.tif", np.stack([stack, stack, stack]))
+    found = read_bead_file(tmp_path / "four.tif", None)
+    assert [one.shape for one in found.stacks] == [stack.shape] * 3 and found.dz_nm is None
+    np.testing.assert_array_equal(found.stacks[2], stack)
 
 
 def test_a_page_that_exists_is_kept(tmp_path: Path, capsys: Captured) -> None:

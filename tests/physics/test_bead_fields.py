@@ -10,7 +10,8 @@ import tifffile
 from bead_fields import DZ, Put, double_helix, field_of, noisy, slices_nm
 
 from rtdecode.core.errors import CalibrationError
-from rtdecode.physics.calibrate import Bead, Calibration, CalibrationSettings, calibrate
+from rtdecode.physics.beads import without_hot_pixels
+from rtdecode.physics.calibrate import Bead, Calibration, CalibrationSettings, _gaussian_centre, calibrate
 from rtdecode.physics.gaussian_fit import fit_gaussian
 from rtdecode.physics.psf import GaussianPsf, Psf, load_psf
 from rtdecode.physics.psf_check import alike_heights, verdict, z_ramp
@@ -152,6 +153,73 @@ def test_no_usable_bead_is_told_with_the_reasons() -> None:
     stack = noisy(field_of(GaussianPsf(), [Put(8, 30), Put(30, 52)], (60, 60), slices_nm()))
     with pytest.raises(CalibrationError, match="2 x its 37 px ROI reaches beyond the frame"):
         calibrate(stack, SETTINGS)
+
+
+def test_hot_pixels_are_no_beads_and_spoil_none() -> None:
+    stack = noisy(field_of(load_psf(CHALLENGE), GOOD, (150, 150), slices_nm()))
+    clean = calibrate(stack, SETTINGS)
+    for row, column, level in ((60, 60, 60000), (30, 33, 20000), (101, 36, 65535), (101, 37, 65535)):
+        stack[:, row, column] = level
+    stack[:, 20, 100] = 0  # dead
+    made = calibrate(stack, SETTINGS)
+    assert [bead.used for bead in made.beads] == [True] * 4
+    assert made.notes == ("5 hot or dead pixels were replaced by their neighbours' median",)
+    np.testing.assert_allclose(made.samples, clean.samples, atol=0.05 * clean.samples.max())
+
+
+@pytest.mark.parametrize("psf", [load_psf(CHALLENGE), GaussianPsf(psf_sigma_px=0.8), double_helix()])
+def test_no_pixel_of_a_bead_is_hot(psf: Psf) -> None:
+    stack = noisy(field_of(psf, [Put(p.row, p.column) for p in GOOD], (150, 150), slices_nm()))
+    assert without_hot_pixels(stack.astype(np.float32))[1] == 0
+
+
+def test_a_falling_stage_is_told_by_a_negative_step() -> None:
+    stack = noisy(field_of(load_psf(CHALLENGE), GOOD, (150, 150), slices_nm()))
+    up = calibrate(stack, CalibrationSettings((100.0, 100.0), DZ, focus_slice=20))
+    down = calibrate(stack[::-1], CalibrationSettings((100.0, 100.0), -DZ, focus_slice=len(stack) - 1 - 20))
+    assert down.psf.dz_nm == DZ and down.psf.z_range_nm == up.psf.z_range_nm == (-500.0, 700.0)
+    np.testing.assert_array_equal(down.samples, up.samples)
+
+
+def test_beads_on_a_tilted_cover_slip_are_used_and_one_that_floats_is_not() -> None:
+    """9 mrad, usual for a slip that lies on something: 450 nm over 50 um; here over a field of 15 um."""
+    places = [(30.3, 30.7), (32.6, 110.2), (100.1, 35.5), (110.7, 112.4), (72.2, 71.1), (135, 72), (70, 128)]
+    puts = [Put(row, column, 4 * (column - 70) + (350 if row == 72.2 else 0)) for row, column in places]
+    made = calibrate(noisy(field_of(load_psf(CHALLENGE), puts, (160, 150), slices_nm())), SETTINGS)
+    assert len(made.used) == 6 and "focus is 3" in bead_near(made, 72.2, 71.1).reason
+    assert "tilted plane, 39" in made.notes[0] or "tilted plane, 38" in made.notes[0]
+
+
+def test_heights_without_a_majority_are_told_and_all_used() -> None:
+    puts = [Put(p.row, p.column, (p.column - 72) * 6) for p in GOOD]
+    made = calibrate(noisy(field_of(load_psf(CHALLENGE), puts, (150, 150), slices_nm())), SETTINGS)
+    assert len(made.used) == 4 and "differ by 4" in made.notes[0]
+
+
+def test_beads_that_are_mostly_noise_are_refused_and_a_dim_one_is_named() -> None:
+    psf = load_psf(CHALLENGE)
+    dim = [Put(p.row, p.column, 0, 600) for p in GOOD]
+    with pytest.raises(CalibrationError, match=r"of 4 spots no two are alike .*brighter beads"):
+        calibrate(noisy(field_of(psf, dim, (150, 150), slices_nm())), SETTINGS)
+    one = calibrate(noisy(field_of(psf, [Put(30, 30, 0, 3000)], (60, 60), slices_nm())), SETTINGS)
+    judged = verdict(one.psf, 1, z_ramp(one.psf, one.used), None, one.noise)
+    assert "noise is" in judged.words and one.noise > 0.02
+    assert verdict(one.psf, 1, None, None, 0.08).grade == "unusable"
+
+
+def test_a_focus_far_from_zero_is_told() -> None:
+    psf, z = load_psf(CHALLENGE), slices_nm(900)
+    made = calibrate(noisy(field_of(psf, GOOD, (150, 150), z + 450)), SETTINGS)
+    assert "sharpest near z = -" in made.notes[0] and "--focus-slice by -" in made.notes[0]
+    assert calibrate(noisy(field_of(psf, GOOD, (150, 150), z)), SETTINGS).notes == ()
+
+
+def test_spots_without_any_shape_do_not_end_in_a_traceback() -> None:
+    """A fit of the centre that does not end is no Gaussian; found with hot pixels that were taken for beads."""
+    image = np.zeros((15, 15))
+    image[7, 7], image[3, 11] = 1.0, 1.0
+    centre = _gaussian_centre(image)
+    assert centre is None or np.isfinite(centre).all()
 
 
 @pytest.mark.shared_data

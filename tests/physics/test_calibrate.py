@@ -69,8 +69,8 @@ def test_an_odd_bead_is_left_out() -> None:
     ("stack", "words"),
     [
         (np.zeros((41, 120, 120)), "no bead"),
-        (np.zeros((3, 120, 120)), "5 slices"),
-        (np.zeros((41, 20, 20)), "smaller than the ROI"),
+        (np.zeros((5, 120, 120)), "7 slices or more, found"),
+        (np.zeros((41, 20, 20)), "smaller --roi-px"),
         (np.full((41, 120, 120), np.nan), "not finite"),
     ],
 )
