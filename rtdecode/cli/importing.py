@@ -34,10 +34,12 @@ def import_decode(
     from rtdecode.train.decode_bundle import bundle_of_decode
 
     run = read_decode_run(configuration)
-    made = bundle_of_decode(decode_network(weights, run.activation), run, configuration, out, psf)
+    made = bundle_of_decode(decode_network(weights, run.activation, tells_z=run.tells_z), run, configuration, out, psf)
     card = made.card
     typer.echo(f"{made.folder}: {card.network.features} features, held against torch; camera {card.camera.px_nm} nm")
     typer.echo(f"photons {card.ranges.photons}, background {card.ranges.background}, z {card.ranges.z_nm} nm")
+    if not run.tells_z:
+        typer.echo("2D: z was disabled in DECODE's training; it comes out as 0")
     typer.echo(f"now `rtdecode check-model RECORDING --model {made.folder}`" if psf else "no PSF: --psf adds it")
 
 

@@ -36,7 +36,7 @@ class _DecodeCamera(_Foreign):
     read_sigma: float
     spur_noise: float
     convert2photons: Literal[True] = True
-    mirror_dim: None = None
+    mirror_dim: int | list[int] | None = None
 
 
 class _Architecture(_Foreign):
@@ -56,7 +56,7 @@ class _HyperParameter(_Foreign):
     architecture: Literal["SigmaMUNet"] = "SigmaMUNet"
     arch_param: _Architecture = _Architecture()
     channels_in: Literal[3] = 3
-    disabled_attributes: None = None
+    disabled_attributes: int | list[int] | None = None  # 3: z is not asked for, the model is 2D
     emitter_label_photon_min: float = 100.0
 
 
@@ -90,6 +90,11 @@ class DecodeRun(_Foreign):
     def activation(self) -> Literal["elu", "relu"]:
         """In the words of NetworkConfig."""
         return "elu" if self.hyper_parameter.arch_param.activation == "ELU" else "relu"
+
+    @property
+    def tells_z(self) -> bool:
+        """False for a model that was trained with z disabled."""
+        return self.hyper_parameter.disabled_attributes in (None, [])
 
     @property
     def our_camera(self) -> Camera:
@@ -143,12 +148,13 @@ def read_decode_run(path: Path) -> DecodeRun:
     """Read and check DECODE's param_run.yaml; raises ConfigError with file, line, key.
 
     Refused: keys missing or empty (the file that a user gave to DECODE lacks what DECODE fills in), another
-    architecture than the released one, mirrored frames, no density.
+    architecture than the released one, mirrored frames, disabled attributes other than z, no density.
     """
     try:
         run = load_yaml(path, DecodeRun)
     except ConfigError as error:
         raise ConfigError(f"{error}\n{path} must be the param_run.yaml that DECODE wrote beside its model") from error
+    _check_taken(run, path)
     if (run.simulation.density is None) == (run.simulation.emitter_av is None):
         raise ConfigError(f"{path}: key 'Simulation': expected exactly one of density and emitter_av")
     try:
@@ -157,6 +163,21 @@ def read_decode_run(path: Path) -> DecodeRun:
         faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']} (found {fault['input']})" for fault in error.errors())
         raise ConfigError(f"{path}: Camera or Scaling has impossible values: {faults}{_advice(run)}") from error
     return run
+
+
+def _check_taken(run: DecodeRun, path: Path) -> None:
+    """What DECODE does beyond the network, and we do not."""
+    if run.camera.mirror_dim not in (None, []):
+        raise ConfigError(
+            f"{path}: key 'Camera.mirror_dim' is {run.camera.mirror_dim}: DECODE mirrors each frame before it fits it, "
+            "rtdecode fits frames as they come. The weights do not depend on it: set it to null in a copy of the file, "
+            "and mirror the recordings, or the camera's images where they are taken"
+        )
+    if run.hyper_parameter.disabled_attributes not in (None, [], 3, [3]):
+        raise ConfigError(
+            f"{path}: key 'HyperParameter.disabled_attributes' is {run.hyper_parameter.disabled_attributes}; taken over "
+            "is 3 (z not asked for, 2D) or nothing: without photons, x or y there is no localization"
+        )
 
 
 def _advice(run: DecodeRun) -> str:

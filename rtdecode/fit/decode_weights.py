@@ -24,17 +24,19 @@ _PARTS = {
 }  # fmt: skip
 _HEADS = {"hidden": "core.0", "last": "out_conv"}
 _MEANS, _SIGMAS = "heads.last.1.", "heads.last.2."
+_Z, _DISABLED_SIGMA = 3, 0.1
 _SWAPPED = (0, 2, 1, 3)
 """Of photons, x, y, z: DECODE's x runs along the rows of the same frame, our y. Only the names of two output channels
 differ, so only those rows of the last 1x1 convolutions change places. The kernels stay as they are: to transpose
 them as well would be a network for transposed frames."""
 
 
-def decode_network(path: Path, activation: Literal["elu", "relu"]) -> Network:
+def decode_network(path: Path, activation: Literal["elu", "relu"], *, tells_z: bool = True) -> Network:
     """The network whose weights DECODE saved at `path`, on the CPU, fp32; raises BundleError.
 
     The file is read as tensors only (`weights_only`): nothing in it is run. Named in the error: entries that are
-    missing, that are too many, and those of another size.
+    missing, that are too many, and those of another size. `tells_z` False: z is 0 and its sigma a tenth of the range,
+    whatever the weights say, as in DECODE where attribute 3 is disabled.
     """
     found = _read_tensors(path)
     network = Network(_layout(found, activation, path))
@@ -50,7 +52,19 @@ def decode_network(path: Path, activation: Literal["elu", "relu"]) -> Network:
         raise BundleError(f"{path}: not the weights of DECODE's network: {_listed(sizes)}")
     _check_values(found, path)
     network.load_state_dict({theirs[name]: _swapped(theirs[name], found[name].float()) for name in theirs})
+    if not tells_z:
+        _disable_z(network)
     return network.eval()
+
+
+def _disable_z(network: Network) -> None:
+    """The last rows of the heads give constants: tanh(0) = 0, and 3 logistic(bias) + floor = 0.1."""
+    share = (_DISABLED_SIGMA - SIGMA_FLOOR) / 3
+    constants = ((_MEANS, 0.0), (_SIGMAS, math.log(share / (1 - share))))
+    state = network.state_dict()
+    for head, bias in constants:
+        state[f"{head}weight"][_Z] = 0.0
+        state[f"{head}bias"][_Z] = bias
 
 
 def decode_name(name: str) -> str:

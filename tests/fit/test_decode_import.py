@@ -92,6 +92,40 @@ def test_the_bundles_engine_gives_decodes_maps(imported: ModelBundle, seed: int)
     assert np.abs(expected["x"] - expected["y"]).mean() > 0.05  # x for y would have been seen
 
 
+GOLDEN: dict[str, list[float]] = {
+    "p": [0.00033535, 0.00033535, 0.999665], "phot": [30815.8, 27257.2, 27462.9],
+    "x": [-0.999999, -1.0, -0.908485], "y": [-0.723001, 0.999998, -0.999874], "z": [960.0, -960.0, 959.984],
+    "phot_sig": [10901.4, 1989.79, 73401.3], "x_sig": [0.00487048, 2.97188, 2.25931],
+    "y_sig": [2.99315, 3.00098, 0.066637], "z_sig": [195.389, 2880.13, 2255.58], "bg": [219.224, 166.557, 239.698],
+}  # fmt: skip
+"""What DECODE itself (0.10.1dev1, 4c0f38c: its SigmaMUNet and its rescaling) gives for `random_weights(12)` and
+`frames_adu(1)` at the pixels below; the whole maps were the same as `decode_maps`, to the last bit."""
+AT = ((3, 2), (11, 9), (20, 14))
+
+
+def test_the_reference_is_decodes_own_answer(imported: ModelBundle) -> None:
+    """Neither it nor the bundle was only held against our reading of DECODE."""
+    reference, found = decode_maps(random_weights(12), frames_adu(1), PARAM_RUN), engine_maps(imported, frames_adu(1))
+    for k, (name, scale) in enumerate(zip(OURS, map_scales(imported.scaling), strict=True)):
+        for (row, column), value in zip(AT, GOLDEN[name], strict=True):
+            assert reference[name][row, column] == pytest.approx(value, abs=1e-4 * float(scale))
+            assert found[k][row, column] == pytest.approx(value, abs=1e-4 * float(scale)), name
+
+
+def test_a_2d_model_of_decode_gives_z_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Attribute 3 disabled: DECODE sets z to 0 and its sigma to 0.1 of z_max (96 nm); all else is as without."""
+    param_run = write_run(tmp_path, HyperParameter__disabled_attributes=3)
+    weights = write_weights(tmp_path, random_weights(4))
+    assert run(["import-decode", str(weights), str(param_run), "--out", str(tmp_path / "flat")]) == 0
+    assert "2D: z was disabled" in capsys.readouterr().out
+    found = engine_maps(ModelBundle.load(tmp_path / "flat"), frames_adu(1))
+    expected = decode_maps(random_weights(4), frames_adu(1), PARAM_RUN)
+    assert np.abs(found[4]).max() == 0
+    np.testing.assert_allclose(found[8], 96.0, rtol=1e-5)
+    np.testing.assert_allclose(found[3], expected["x"], atol=1e-4)
+    assert np.abs(expected["z"]).max() > 100
+
+
 def test_kernels_are_not_transposed(imported: ModelBundle) -> None:
     """Transposed kernels without renaming, the other way to swap axes, answer for the transposed frame."""
     frames = frames_adu(3)
@@ -224,7 +258,8 @@ def test_files_that_are_none_of_torchs(tmp_path: Path) -> None:
         ({"Camera__px_size": ...}, r"key 'Camera.px_size' is missing[\s\S]*the param_run.yaml that DECODE wrote"),
         ({"Camera": ...}, "key 'Camera' is missing"),
         ({"Camera__em_gain": 0.0}, "em_gain: .*em_gain is empty"),
-        ({"Camera__mirror_dim": -1}, "Camera.mirror_dim"),
+        ({"Camera__mirror_dim": -1}, r"Camera.mirror_dim' is -1: DECODE mirrors each frame .* mirror the recordings"),
+        ({"HyperParameter__disabled_attributes": [0, 3]}, r"disabled_attributes' is \[0, 3\]; taken over is 3"),
         ({"Camera__convert2photons": False}, "Camera.convert2photons"),
         ({"HyperParameter__arch_param__norm": "GroupNorm"}, "HyperParameter.arch_param.norm.*GroupNorm"),
         ({"HyperParameter__arch_param__pool_mode": "MaxPool"}, "arch_param.pool_mode.*MaxPool"),
