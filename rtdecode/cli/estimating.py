@@ -16,6 +16,7 @@ from rtdecode.core.errors import ConfigError, EndOfStream, RecordingError
 if TYPE_CHECKING:
     from rtdecode.analysis.estimated import Estimate
     from rtdecode.core.camera import Camera
+    from rtdecode.physics.camera import CameraVariation
     from rtdecode.train.proposal import Ranges
 
 MAX_PIXELS = 30_000_000  # of frames looked at: half a minute, 1 GB
@@ -55,7 +56,7 @@ def estimate(
     ranges = Ranges.of(found)
     simulated = taken.model_copy(update={"maps": None})  # a training draws its own
     with new_folder(place):
-        _write(place, found, ranges, simulated, recording, psf)
+        _write(place, found, ranges, simulated, recording, psf, _pixels(taken))
     if as_json:
         typer.echo(json.dumps({**found.as_dict(), "out": str(place)}, indent=2, ensure_ascii=False))
     else:
@@ -110,13 +111,30 @@ def _read(path: Path, camera: Camera, units: Any, first: int, last: int, side: t
     return np.stack(found)
 
 
-def _write(place: Path, found: Estimate, ranges: Ranges, camera: Camera, recording: Path, psf: Path) -> None:
+def _pixels(camera: Camera) -> CameraVariation | None:
+    """How the camera's pixels differ, where it has maps."""
+    from rtdecode.core.camera_maps import CameraMaps
+    from rtdecode.train.proposal import pixels_of
+
+    return None if camera.maps is None else pixels_of(camera, CameraMaps.load(camera.maps))
+
+
+def _write(
+    place: Path,
+    found: Estimate,
+    ranges: Ranges,
+    camera: Camera,
+    recording: Path,
+    psf: Path,
+    pixels: CameraVariation | None,
+) -> None:
     from rtdecode.train.proposal import training_yaml
     from rtdecode.view.estimate_page import write_estimate_page
 
     shutil.copyfile(psf, place / "psf.safetensors")
     name = re.sub(r"[^a-z0-9]+", "-", recording.stem.lower()).strip("-") or "estimated"
-    text = training_yaml(found, ranges, camera, name=name, recording=recording.name, psf="psf.safetensors")
+    names = {"name": name, "recording": recording.name, "psf": "psf.safetensors"}
+    text = training_yaml(found, ranges, camera, **names, pixels=pixels)
     (place / "train.yaml").write_text(text, encoding="utf-8")
     words = json.dumps(found.as_dict(), indent=2, ensure_ascii=False)
     (place / "estimate.json").write_text(words + "\n", encoding="utf-8")

@@ -175,8 +175,8 @@ def _check_taken(run: DecodeRun, path: Path) -> None:
         )
     if run.hyper_parameter.disabled_attributes not in (None, [], 3, [3]):
         raise ConfigError(
-            f"{path}: key 'HyperParameter.disabled_attributes' is {run.hyper_parameter.disabled_attributes}; taken over "
-            "is 3 (z not asked for, 2D) or nothing: without photons, x or y there is no localization"
+            f"{path}: key 'HyperParameter.disabled_attributes' is {run.hyper_parameter.disabled_attributes}; taken "
+            "over is 3 (z not asked for, 2D) or nothing: without photons, x or y there is no localization"
         )
 
 

@@ -45,7 +45,7 @@ class TrainingConfig(StrictModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     description: str
     psf: Path
-    start_from: Path | None = None  # folder of a bundle with the same network, whose weights are the start
+    start_from: Path | None = None  # folder or shipped name of a bundle of this network: its weights are the start
     camera: Camera
     network: NetworkConfig
     scaling: Scaling

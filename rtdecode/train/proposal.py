@@ -6,11 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from rtdecode.analysis.estimated import Estimate
 from rtdecode.core.camera import Camera
+from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.fit.scaling import Scaling
+from rtdecode.physics.camera import CameraVariation
 
 Pair = tuple[float, float]
 SPARE = 0.25  # of each end of the background
@@ -43,7 +47,9 @@ class Ranges:
             photons_mean=_round(mean),
             photons_sd=_round(sd),
             photons=(_round(max(mean / 10, 50.0)), _round(max(4 * mean, mean + 4 * sd))),
-            z_nm=(math.floor(found.z.used_nm[0] / 10) * 10.0, math.ceil(found.z.used_nm[1] / 10) * 10.0),
+            z_nm=(math.floor(found.z.used_nm[0] / 10) * 10.0, math.ceil(found.z.used_nm[1] / 10) * 10.0)
+            if found.z.tells
+            else (-1.0, 1.0),
             lifetime_frames=(_round(max(0.5 * on_time, 0.3)), _round(2 * on_time)),
             background=(_round(max(low, 0.0)), _round(max(high, 1.0))),
             background_structure=_round(min(max(3 * b.structure, 0.25), 1.0)),
@@ -58,8 +64,20 @@ class Ranges:
         return made.model_copy(update={"photons_max": _round(most), "background_max": _round(1.4 * self.background[1])})
 
 
-def training_yaml(found: Estimate, ranges: Ranges, camera: Camera, *, name: str, recording: str, psf: str) -> str:
-    """Text of a configuration for `rtdecode train`; `psf` is the path of the PSF file, relative to it."""
+def training_yaml(
+    found: Estimate,
+    ranges: Ranges,
+    camera: Camera,
+    *,
+    name: str,
+    recording: str,
+    psf: str,
+    pixels: CameraVariation | None = None,
+) -> str:
+    """Text of a configuration for `rtdecode train`; `psf` is the path of the PSF file, relative to it.
+
+    `pixels`: how those of the camera differ by its maps; without, an sCMOS has the usual differences, uncorrected.
+    """
     b, p, d, z = found.background, found.photons, found.density, found.z
     known = camera.model_dump(mode="json", exclude_none=True)
     known.pop("maps", None)  # a bundle is for every camera of its kind
@@ -75,7 +93,7 @@ def training_yaml(found: Estimate, ranges: Ranges, camera: Camera, *, name: str,
         f"psf: {_flow(psf)}",
         f"camera: {_flow(known)}",
         "",
-        "network: {features: 32, stem: half, activation: silu, heads: shared}",
+        "network: {features: 32, stem: half, activation: silu, heads: shared, fine: 8}",
         f"scaling: {_flow(ranges.scaling.model_dump(mode='json'))}",
         "",
         "simulation:",
@@ -101,7 +119,10 @@ def training_yaml(found: Estimate, ranges: Ranges, camera: Camera, *, name: str,
         f"  background: {_flow(ranges.background)}",
         f"  # found: relative sd over space {b.structure:.2g}; swing of 3 times that, at least 0.25",
         f"  background_structure: {ranges.background_structure:g}",
+        "  background_texture: {swing: 0.2}  # rougher, of several scales; and light far out of focus",
+        "  background_blobs: {}",
         "  margin_px: 18                   # emitters beyond the rim",
+        *_wrongness(z.tells, camera, pixels),
         "",
         "batch: {clips: 8, frames: 5}      # 24 supervised frames a step",
         "optimiser: {learning_rate: 1.5e-3, weight_decay: 0.01, warmup_iterations: 300, clip_norm: 1.0, "
@@ -111,6 +132,34 @@ def training_yaml(found: Estimate, ranges: Ranges, camera: Camera, *, name: str,
         "seed: 1",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def pixels_of(camera: Camera, maps: CameraMaps) -> CameraVariation:
+    """How the pixels of maps (H, W) differ; robust, since the hot ones have a share of their own."""
+    baseline, gain = (_spread(values) for values in (maps.baseline_adu, maps.e_per_adu / np.median(maps.e_per_adu)))
+    read = np.log(np.maximum(maps.read_noise_e, 1e-3) / max(camera.read_noise_e, 1e-3))
+    usual = min(_spread(read), 0.5)
+    hot = float(np.mean(read - np.median(read) > max(4 * usual, math.log(2))))
+    return CameraVariation(
+        baseline_sd_adu=_round(baseline), e_per_adu_sd=_round(min(gain, 0.2)), read_noise_sd=_round(usual),
+        hot_share=_round(hot), corrected=True,
+    )  # fmt: skip
+
+
+def _spread(values: NDArray[np.floating]) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _wrongness(tells_z: bool, camera: Camera, pixels: CameraVariation | None) -> list[str]:
+    """PSFs and pixels that are slightly wrong, so that a model survives a calibration that is."""
+    jitter = "{blur_px: 0.2, lateral_scale: 0.02, z_scale: 0.02}" if tells_z else "{blur_px: 0.4, lateral_scale: 0.15}"
+    lines = [f"  psf_jitter: {jitter}  # each clip's PSF a little wrong"]
+    if pixels is not None:
+        given = _flow(pixels.model_dump(mode="json", exclude={"hot_times"}))
+        lines.append(f"  camera_variation: {given}  # by the camera's maps, which a run must have, too")
+    elif camera.em_gain is None:
+        lines.append("  camera_variation: {corrected: false}  # pixels of an sCMOS differ, and no maps were given")
+    return lines
 
 
 def _flow(value: Any) -> str:

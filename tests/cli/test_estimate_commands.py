@@ -8,16 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from rtdecode.cli.app import run
 from rtdecode.core.camera import Camera
 from rtdecode.core.frames import Roi
 from rtdecode.core.yaml_files import load_yaml
-from rtdecode.physics.camera import adu_from_photons
-from rtdecode.physics.simulate import simulate_clips
+from rtdecode.fit.bundle import ModelBundle
+from rtdecode.physics.camera import CameraVariation, adu_from_photons
+from rtdecode.physics.simulate import SimulationConfig, simulate_clips
 from rtdecode.sources.scene import load_psf
 from rtdecode.train.loop import load_training
+from rtdecode.train.proposal import pixels_of
 
 PSF = Path(__file__).parents[2] / "configs" / "challenge-astigmatic.psf.safetensors"
 SCMOS = Camera(px_nm=(100, 100), baseline_adu=100, e_per_adu=0.46, read_noise_e=1.6)
@@ -49,6 +52,8 @@ def test_estimate_writes_a_training_that_is_ready(movie: Path, tmp_path: Path, c
     assert training.scaling.photons_max >= simulated.photons.range[1]
     assert training.scaling.background_max > simulated.background[1]
     assert training.camera == load_yaml(movie / "camera.yaml", Camera)
+    assert training.network.fine == 8 and simulated.psf_jitter is not None
+    assert simulated.camera_variation is None  # an EMCCD
     clips = simulate_clips(
         load_psf(out / "psf.safetensors"), training.camera, simulated, 2, 3, np.random.default_rng(1)
     )
@@ -56,6 +61,44 @@ def test_estimate_writes_a_training_that_is_ready(movie: Path, tmp_path: Path, c
     with Image.open(out / "estimate.png") as page:
         assert np.asarray(page).std() > 5 and page.width > 1000
     assert json.loads((out / "estimate.json").read_text())["density_um2"]["mean"] == figures["density_um2"]["mean"]
+
+
+def test_the_training_trains(movie: Path, tmp_path: Path) -> None:
+    """What `estimate` wrote, shortened: a few iterations to a bundle."""
+    pytest.importorskip("torch")
+    out = tmp_path / "found"
+    options = ["--camera", str(movie / "camera.yaml"), "--psf", str(PSF), "--out", str(out), "--frames", "120"]
+    assert run(["estimate", str(movie / "movie.tif"), *options]) == 0
+    text = (out / "train.yaml").read_text()
+    short = text.replace("iterations: 11000", "iterations: 2").replace("clips: 8", "clips: 1")
+    assert short != text
+    (out / "train.yaml").write_text(short)
+    assert run(["train", str(out / "train.yaml"), "--out", str(tmp_path / "training")]) == 0
+    bundle = ModelBundle.load(tmp_path / "training" / "bundle")
+    assert bundle.network.fine == 8 and bundle.camera == load_yaml(movie / "camera.yaml", Camera)
+
+
+def test_an_scmos_is_trained_for_its_own_pixels(tmp_path: Path) -> None:
+    variation = CameraVariation(baseline_sd_adu=2.0, e_per_adu_sd=0.02, read_noise_sd=0.2, hot_share=0.01)
+    maps = variation.draw(SCMOS, (300, 300), np.random.default_rng(1))
+    found = pixels_of(SCMOS, maps)
+    assert found.baseline_sd_adu == pytest.approx(2, rel=0.1) and found.e_per_adu_sd == pytest.approx(0.02, rel=0.1)
+    assert found.read_noise_sd == pytest.approx(0.2, rel=0.1) and found.hot_share == pytest.approx(0.01, rel=0.5)
+    assert found.corrected
+    movie = simulate_clips(
+        load_psf(PSF), SCMOS, SimulationConfig(shape_px=(64, 64), density_um2=(0.3, 0.3)), 1, 120,
+        np.random.default_rng(2),
+    ).frames_adu[0]  # fmt: skip
+    np.save(tmp_path / "movie.npy", movie)
+    maps.save(tmp_path / "maps.safetensors")
+    plain = yaml.safe_dump(SCMOS.model_dump(mode="json", exclude={"maps"}))
+    for name, more in (("bare", ""), ("mapped", "maps: maps.safetensors\n")):
+        (tmp_path / f"{name}.yaml").write_text(plain + more)
+        options = ["--camera", str(tmp_path / f"{name}.yaml"), "--psf", str(PSF), "--out", str(tmp_path / name)]
+        assert run(["estimate", str(tmp_path / "movie.npy"), *options]) == 0
+        varied = load_training(tmp_path / name / "train.yaml").simulation.camera_variation
+        assert varied is not None and varied.corrected == (name == "mapped")
+        assert (varied.baseline_sd_adu == pytest.approx(2, rel=0.1)) == (name == "mapped")
 
 
 def refused(capsys: Captured, *arguments: str) -> str:
