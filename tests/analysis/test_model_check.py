@@ -98,6 +98,7 @@ def test_wrong_light_is_named(scene: dict[str, Any], check: str, said: str) -> N
     ("scene", "wrong", "check"),
     [
         ({"n": 120, "seed": 81}, {"baseline_adu": 150.0}, "baseline"),
+        ({"n": 250, "density": 2.0, "seed": 502}, {"baseline_adu": 150.0}, "baseline"),
         ({"psf": turned(PSF), "density": 2.0, "seed": 82}, {}, "transposed"),
         ({"psf": mirrored_x(), "density": 2.0, "seed": 83}, {}, "mirrored"),
     ],

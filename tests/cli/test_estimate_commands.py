@@ -52,6 +52,7 @@ def test_estimate_writes_a_training_that_is_ready(movie: Path, tmp_path: Path, c
     assert training.scaling.photons_max >= simulated.photons.range[1]
     assert training.scaling.background_max > simulated.background[1]
     assert training.camera == load_yaml(movie / "camera.yaml", Camera)
+    assert training.start_from == ModelBundle.load("astigmatic-light").folder
     assert training.network.fine == 8 and simulated.psf_jitter is not None
     assert simulated.camera_variation is None  # an EMCCD
     clips = simulate_clips(
