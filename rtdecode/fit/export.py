@@ -107,24 +107,30 @@ def export_onnx(network: Network, camera: Camera, scaling: Scaling, path: Path) 
 
 
 def check_parity(path: Path, network: Network, camera: Camera, scaling: Scaling, seed: int = 1) -> float:
-    """Largest difference of ONNX Runtime from torch over fresh random blocks, in units of each map's scale.
+    """Largest difference of ONNX Runtime from the network over fresh random blocks, in units of each map's scale.
 
-    Raises EngineError above 1e-4. Why always: given the same tensor twice as example input, the exporter
+    Both are held against float64: on random input a trained network may be so steep that rounding alone moves its maps
+    by more than the 1e-4 that are allowed otherwise. Raises EngineError where the graph is off by more, and by more
+    than four times what torch's own fp32 is. Why always: given the same tensor twice as example input, the exporter
     aliases the two and writes a file that passes onnx.checker and is wrong (engines.md §5).
     """
-    graph, session = BlockGraph(_cpu_copy(network), camera, scaling).eval(), open_session(path, 0)
+    single = BlockGraph(_cpu_copy(network), camera, scaling).eval()
+    double, session = copy.deepcopy(single).double(), open_session(path, 0)
     worst = 0.0
-    for block, (frames, rows, columns) in enumerate(PARITY_BLOCKS):
-        example = _example(network.config, camera, scaling, (frames, rows, columns), seed + block)
+    for block, shape in enumerate(PARITY_BLOCKS):
+        example = _example(network.config, camera, scaling, shape, seed + block)
         with torch.inference_mode():
-            reference = [tensor.numpy() for tensor in graph(*example)]
+            exact = [tensor.numpy() for tensor in double(*(tensor.double() for tensor in example))]
+            rounded = [tensor.numpy() for tensor in single(*example)]
         inputs = {name: tensor.numpy() for name, tensor in zip(INPUTS, example, strict=True)}
-        worst = max(worst, _difference(reference, session.run(list(OUTPUTS), inputs), scaling))
-    if not worst <= TOLERANCE:
-        raise EngineError(
-            f"{path}: the exported graph differs from the network by {worst:.2g} of the maps' scale "
-            f"(allowed {TOLERANCE:g}); do not use it"
-        )
+        found = _difference(exact, session.run(list(OUTPUTS), inputs), scaling)
+        allowed = max(TOLERANCE, 4 * _difference(exact, rounded, scaling))
+        if not found <= allowed:
+            raise EngineError(
+                f"{path}: the exported graph differs from the network by {found:.2g} of the maps' scale "
+                f"(allowed {allowed:.2g}); do not use it"
+            )
+        worst = max(worst, found)
     return worst
 
 
