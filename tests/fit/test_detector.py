@@ -1,0 +1,64 @@
+"""Detection in static shapes, torch and ONNX, held against the numba scan that serves the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rtdecode.fit.bundle import DetectionThresholds  # noqa: E402
+from rtdecode.fit.detector import Detector  # noqa: E402
+from rtdecode.fit.device import Block, columns_of  # noqa: E402
+from rtdecode.fit.emitters import find_emitters  # noqa: E402
+
+PX = (100.0, 110.0)
+OPEN = {"peak": 0.15, "accept": 0.0, "split": 0.6}  # accept 0: what comes before it
+
+
+def random_maps(n: int, height: int, width: int, seed: int, levels: int = 0) -> np.ndarray:
+    """(n, 10, H, W) with some p at each; `levels`: p takes only so many values, so that neighbours tie."""
+    random = np.random.default_rng(seed)
+    maps = random.normal(0.0, 0.4, (n, 10, height, width))
+    p = random.random((n, height, width)) ** 3
+    maps[:, 0] = np.ceil(p * levels) / levels if levels else p
+    maps[:, 1] = random.uniform(500, 20000, p.shape)
+    maps[:, 4] = random.normal(0, 60, p.shape)
+    maps[:, 5:9] = random.uniform(0.05, 0.6, (n, 4, height, width)) * np.array([2000, 1, 1, 100.0])[:, None, None]
+    maps[:, 9] = random.uniform(80, 200, p.shape)
+    return maps.astype(np.float32)
+
+
+def in_torch(maps: np.ndarray, thresholds: DetectionThresholds, slots: int, groups: int = 1) -> Block:
+    inside = torch.ones(1, 1, *maps.shape[2:])
+    with torch.inference_mode():
+        rows, counts = Detector(thresholds, slots, groups)(torch.from_numpy(maps), inside)
+    return Block(rows.numpy(), counts.numpy())
+
+
+def check_equal(block: Block, maps: np.ndarray, thresholds: DetectionThresholds) -> int:
+    """Same emitters in the same order; values to float32's rounding; how many there were."""
+    total = 0
+    for b in range(len(maps)):
+        found = find_emitters(maps[b], 0, PX, thresholds)
+        expected = np.stack([column for _, column in found.columns()][1:])
+        got = columns_of(block.frame(b), maps.shape[3], PX)
+        assert got.shape == expected.shape
+        scale = np.maximum(np.abs(expected), np.array([100, 100, 100, 1, 1, 1, 1, 1, 1, 0.1])[:, None])
+        assert not expected.size or (np.abs(got - expected) / scale).max() < 3e-5
+        if thresholds.readout == "peak":
+            np.testing.assert_array_equal(got, expected)
+        total += len(found)
+    return total
+
+
+@pytest.mark.parametrize("readout", ["peak", "fused"])
+@pytest.mark.parametrize("levels", [0, 8])
+@pytest.mark.parametrize(("shape", "groups"), [((1, 1), 1), ((1, 9), 1), ((8, 3), 4), ((33, 20), 1), ((64, 48), 16)])
+def test_torch_finds_what_numba_finds(readout: str, levels: int, shape: tuple[int, int], groups: int) -> None:
+    thresholds = DetectionThresholds.model_validate({**OPEN, "readout": readout})
+    maps = random_maps(3, *shape, seed=shape[0] + levels, levels=levels)
+    block = in_torch(maps, thresholds, slots=shape[0] * shape[1], groups=groups)
+    assert block.rows.shape == (3, groups, shape[0] * shape[1], 11)
+    assert block.lost.tolist() == [0, 0, 0]
+    assert check_equal(block, maps, thresholds) > (40 if shape[0] > 8 else 0)
