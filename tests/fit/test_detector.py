@@ -62,3 +62,73 @@ def test_torch_finds_what_numba_finds(readout: str, levels: int, shape: tuple[in
     assert block.rows.shape == (3, groups, shape[0] * shape[1], 11)
     assert block.lost.tolist() == [0, 0, 0]
     assert check_equal(block, maps, thresholds) > (40 if shape[0] > 8 else 0)
+
+
+def in_onnx(maps: np.ndarray, thresholds: DetectionThresholds, slots: int, groups: int, inside: np.ndarray) -> Block:
+    onnx = pytest.importorskip("onnx")
+    import onnxruntime as ort
+
+    from rtdecode.fit.detector_graph import append_detector
+    from rtdecode.fit.onnx_building import add_input, checked, set_outputs
+
+    graph = onnx.GraphProto(name="detector")
+    add_input(graph, "maps", "FLOAT", ["b", 10, "h", "w"])
+    add_input(graph, "inside", "FLOAT", [1, 1, "h", "w"])
+    append_detector(graph, "maps", "inside", thresholds, slots, groups)
+    set_outputs(graph, {"rows": ("FLOAT", ["b", groups, slots, 11]), "candidates": ("INT32", ["b", groups])})
+    model = checked(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8))
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return Block(*session.run(["rows", "candidates"], {"maps": maps, "inside": inside}))
+
+
+@pytest.mark.parametrize("readout", ["peak", "fused"])
+@pytest.mark.parametrize("levels", [0, 8])
+@pytest.mark.parametrize(("shape", "groups"), [((1, 1), 1), ((1, 9), 1), ((8, 3), 4), ((33, 20), 1), ((64, 48), 16)])
+def test_onnx_finds_what_numba_finds(readout: str, levels: int, shape: tuple[int, int], groups: int) -> None:
+    thresholds = DetectionThresholds.model_validate({**OPEN, "readout": readout})
+    maps = random_maps(3, *shape, seed=shape[1] + levels, levels=levels)
+    block = in_onnx(maps, thresholds, shape[0] * shape[1], groups, np.ones((1, 1, *shape), np.float32))
+    assert check_equal(block, maps, thresholds) > (40 if shape[0] > 8 else 0)
+
+
+@pytest.mark.parametrize("readout", ["peak", "fused"])
+def test_padding_counts_as_beyond_the_frame(readout: str) -> None:
+    thresholds = DetectionThresholds.model_validate({**OPEN, "readout": readout})
+    maps = random_maps(2, 24, 32, seed=4)
+    inside = np.zeros((1, 1, 24, 32), np.float32)
+    inside[..., :21, :27] = 1.0
+    with torch.inference_mode():
+        rows, counts = Detector(thresholds, 768)(torch.from_numpy(maps), torch.from_numpy(inside))
+    for block in (Block(rows.numpy(), counts.numpy()), in_onnx(maps, thresholds, 768, 1, inside)):
+        for b in range(2):
+            found = find_emitters(np.ascontiguousarray(maps[b, :, :21, :27]), 0, PX, thresholds)
+            got = columns_of(block.frame(b), 32, PX)  # pixel numbers are those of the padded frame
+            np.testing.assert_allclose(got[0], found.x_nm, rtol=1e-5, atol=1e-3)
+            np.testing.assert_allclose(got[9], found.probability, rtol=1e-5)
+            assert len(found) > 50
+
+
+def test_too_many_candidates_are_counted_and_the_best_are_kept() -> None:
+    thresholds = DetectionThresholds.model_validate(OPEN)
+    maps = random_maps(2, 32, 32, seed=6)
+    every = in_torch(maps, thresholds, 1024)
+    for few in (in_torch(maps, thresholds, 20), in_onnx(maps, thresholds, 20, 1, np.ones((1, 1, 32, 32), np.float32))):
+        np.testing.assert_array_equal(few.lost, every.candidates[:, 0] - 20)
+        assert few.lost.min() > 0
+        for b in range(2):
+            pixels = every.frame(b)[:, 10].astype(int)
+            p = np.sort(maps[b, 0].ravel()[pixels])[::-1]
+            np.testing.assert_array_equal(np.sort(maps[b, 0].ravel()[few.frame(b)[:, 10].astype(int)])[::-1], p[:20])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_frame_that_is_not_finite_is_told_from_its_neighbours(value: float) -> None:
+    thresholds = DetectionThresholds.model_validate(OPEN)
+    maps = random_maps(3, 16, 16, seed=7)
+    maps[1, 4, 3, 3] = value
+    inside = np.ones((1, 1, 16, 16), np.float32)
+    for block in (in_torch(maps, thresholds, 64), in_onnx(maps, thresholds, 64, 1, inside)):
+        assert block.finite.tolist() == [True, False, True]
+        assert block.lost.tolist() == [0, 0, 0]
