@@ -10,7 +10,7 @@ from rtdecode.core.errors import EngineError
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
 from rtdecode.fit.detector_graph import append_detector
 from rtdecode.fit.graph_precision import conversion_chain, converted
-from rtdecode.fit.onnx_building import Builder, add_input, checked, import_onnx, set_outputs, sort_nodes
+from rtdecode.fit.onnx_building import Builder, add_input, checked, drop_unused, import_onnx, set_outputs, sort_nodes
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -51,6 +51,7 @@ def device_graph(
     }
     set_outputs(model.graph, outputs | ({"maps": ("FLOAT", ["frames", 10, *sides])} if with_maps else {}))
     sort_nodes(model.graph)
+    drop_unused(model.graph)
     return checked(model)
 
 

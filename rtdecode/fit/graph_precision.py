@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtdecode.core.errors import EngineError
-from rtdecode.fit.onnx_building import Builder, checked, import_onnx, sort_nodes
+from rtdecode.fit.onnx_building import Builder, checked, drop_unused, import_onnx, sort_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -70,7 +70,7 @@ class _Lowering:
                     node.input[place] = self._as(name, FLOAT)
         del self._graph.value_info[:]
         sort_nodes(self._graph)
-        self._drop_unused()
+        drop_unused(self._graph)
 
     def _rename_outputs(self, made_low: set[str]) -> None:
         """A graph output that a low node makes becomes its float32 cast, under the output's name."""
@@ -104,12 +104,6 @@ class _Lowering:
         fresh = f"precision/{name}"
         self._graph.initializer.append(helper.make_tensor(fresh, kind, array.shape, low.tobytes(), raw=True))
         return fresh
-
-    def _drop_unused(self) -> None:
-        used = {name for node in self._graph.node for name in node.input}
-        kept = [item for item in self._graph.initializer if item.name in used]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
 
 
 def conversion_chain(nodes: Any) -> list[NodeProto]:

@@ -92,6 +92,14 @@ def sort_nodes(graph: GraphProto) -> None:
     graph.node.extend(ordered)
 
 
+def drop_unused(graph: GraphProto) -> None:
+    """Leave out constants that no node reads."""
+    used = {name for node in graph.node for name in node.input}
+    kept = [item for item in graph.initializer if item.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def checked(model: ModelProto) -> ModelProto:
     """The model, after ONNX's own full check; raises EngineError."""
     onnx = import_onnx()
