@@ -43,7 +43,9 @@ class Detector(nn.Module):
         table = rows.transpose(1, 2).reshape(*best.shape, N_ROW)
         counts = (score > 0).sum(-1)
         finite = maps.sum((1, 2, 3)).abs() < 3e38  # False for NaN too
-        return torch.where((best > 0)[..., None], table, empty), torch.where(finite[:, None], counts, -1).to(torch.int32)
+        return torch.where((best > 0)[..., None], table, empty), torch.where(finite[:, None], counts, -1).to(
+            torch.int32
+        )
 
     def _candidates(self, p: Tensor) -> Tensor:
         """A 3x3 maximum above `peak` (equal neighbours both), or any pixel above `split`; thresholds as float32."""
@@ -66,7 +68,7 @@ class Detector(nn.Module):
 
 
 def _around(pixel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels of the 3x3 around each pixel, clamped to the frame; 1 where they are on it; their (rows, columns) steps."""
+    """Pixels of the 3x3 around each pixel, clamped to the frame; 1 where on it; their (rows, columns) steps."""
     nine = torch.arange(9, device=pixel.device)
     steps = torch.stack([nine // 3 - 1, nine % 3 - 1])  # (2, 9)
     rows, columns = (pixel // width)[..., None] + steps[0], (pixel % width)[..., None] + steps[1]

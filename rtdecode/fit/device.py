@@ -38,18 +38,19 @@ class Block:
     @property
     def lost(self) -> NDArray[np.int64]:
         """(B,) candidates of each frame that found no slot: they must be reported."""
-        return np.maximum(self.candidates.astype(np.int64) - self.rows.shape[2], 0).sum(1)
+        beyond = np.maximum(self.candidates.astype(np.int64) - self.rows.shape[2], 0)
+        return np.asarray(beyond.sum(1))
 
     @property
     def finite(self) -> NDArray[np.bool_]:
         """(B,) whether all maps of the frame were finite."""
-        return (self.candidates >= 0).all(1)
+        return np.asarray((self.candidates >= 0).all(1))
 
     def frame(self, b: int) -> F4:
         """(N, 11) rows that hold an emitter, rows of pixels first, then columns, as `find_emitters` orders them."""
         rows = self.rows[b].reshape(-1, N_ROW)
         held = rows[rows[:, 10] >= 0]
-        return held[np.argsort(held[:, 10], kind="stable")]
+        return np.asarray(held[np.argsort(held[:, 10], kind="stable")])
 
 
 class DeviceEngine(Protocol):
@@ -85,8 +86,10 @@ class DeviceBlocks(ABC):
     precision: str
     largest_block: int
 
-    def __init__(self, layout: NetworkConfig) -> None:
-        self.layout = layout
+    def __init__(self, layout: NetworkConfig, frame_dtype: str) -> None:
+        if frame_dtype not in ("uint16", "float32"):
+            raise EngineError(f"{self.name}: frames of type {frame_dtype}; expected uint16 or float32")
+        self.layout, self.frame_dtype = layout, np.dtype(frame_dtype)
         self._size: tuple[int, int] | None = None  # unpadded
         self._serial = 0
 
@@ -125,9 +128,11 @@ class DeviceBlocks(ABC):
         height, width = self._started()
         self._use(state)
         if frames_adu.shape != (len(frames_adu), height, width) or not len(frames_adu):
-            raise EngineError(f"{self.name}: frames of shape {frames_adu.shape}, expected (B, {height}, {width}), B >= 1")
-        if frames_adu.dtype not in (np.uint16, np.float32):
-            raise EngineError(f"{self.name}: frames are {frames_adu.dtype}, expected uint16 or float32 in ADU")
+            raise EngineError(
+                f"{self.name}: frames of shape {frames_adu.shape}, expected (B, {height}, {width}), B >= 1"
+            )
+        if frames_adu.dtype != self.frame_dtype:
+            raise EngineError(f"{self.name}: frames are {frames_adu.dtype}, the engine was made for {self.frame_dtype}")
         parts, first = [], 0
         for length in lengths(len(frames_adu), self.largest_block):
             parts.append(self._run(self._padded(frames_adu[first : first + length])))
@@ -152,7 +157,9 @@ class DeviceBlocks(ABC):
         baseline, gain = (np.full(shape, value, np.float32) for value in (camera.baseline_adu, camera.e_per_adu))
         if maps is not None:
             if maps.baseline_adu.shape != shape:
-                raise EngineError(f"{self.name}: camera maps are {maps.baseline_adu.shape}, the frames {shape}; cut them first")
+                raise EngineError(
+                    f"{self.name}: camera maps are {maps.baseline_adu.shape}, the frames {shape}; cut them first"
+                )
             baseline, gain = maps.baseline_adu, maps.e_per_adu
         inside = np.zeros((len(rows), len(columns)), np.float32)
         inside[:height, :width] = 1.0
@@ -167,8 +174,8 @@ class DeviceBlocks(ABC):
     def _use(self, state: DeviceState) -> None:
         if state.serial != self._serial:
             raise EngineError(
-                f"{self.name}: state {state.serial} is not the latest ({self._serial}); the features on the device have "
-                "moved on, begin again with new_state()"
+                f"{self.name}: state {state.serial} is not the latest ({self._serial}); its features have moved "
+                "on, begin again with new_state()"
             )
 
     def _next(self) -> DeviceState:

@@ -91,7 +91,7 @@ def load(path: Path) -> ModelProto:
     """A graph from disk; raises EngineError."""
     onnx = import_onnx()
     try:
-        return onnx.load(str(path))  # type: ignore[no-any-return]
+        return onnx.load(str(path))
     except Exception as error:  # protobuf and OS errors
         raise EngineError(f"{path}: cannot be read as an ONNX graph: {error}") from error
 

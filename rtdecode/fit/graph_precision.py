@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 BF16_OPSET = 23  # bf16 Conv and Elu exist from 22
 FLOAT = 1  # TensorProto.FLOAT
-KEPT_INPUTS = {"Resize": (1, 2, 3), "Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Expand": (1,), "Pad": (1, 3)}
+KEPT_INPUTS = {
+    "Resize": (1, 2, 3),
+    "Reshape": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Expand": (1,),
+    "Pad": (1, 3),
+}
 """Inputs that are sizes or scales, whatever the precision of what flows."""
 
 
