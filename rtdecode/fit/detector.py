@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rtdecode.fit.bundle import DetectionThresholds
+from rtdecode.fit.device import N_ROW
 from rtdecode.fit.emitters import GATE
-
-N_ROW = 11
-"""A row: the ten maps as the emitter reads them (probability first), and its flat pixel number; -1: no emitter."""
 
 
 class Detector(nn.Module):
@@ -25,9 +23,12 @@ class Detector(nn.Module):
     finite has the counts -1.
     """
 
+    empty: Tensor  # a buffer: constants made on the fly cannot be captured
+
     def __init__(self, thresholds: DetectionThresholds, slots: int, groups: int = 1) -> None:
         super().__init__()
         self.thresholds, self.slots, self.groups = thresholds, slots, groups
+        self.register_buffer("empty", torch.tensor([0.0] * 10 + [-1.0]))
 
     def forward(self, maps: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
         """float32 maps; `inside` (1, 1, H, W) is 1 on the frame and 0 on its padding, which counts as beyond."""
@@ -39,11 +40,10 @@ class Detector(nn.Module):
         pixel = torch.where(best > 0, place + first, 0)
         read = self._read(maps, p, hits, pixel.reshape(len(maps), -1))  # (B, 10, G K)
         rows = torch.cat([read, pixel.reshape(len(maps), 1, -1).to(maps.dtype)], 1)
-        empty = torch.tensor([0.0] * 10 + [-1.0], device=maps.device)
         table = rows.transpose(1, 2).reshape(*best.shape, N_ROW)
         counts = (score > 0).sum(-1)
         finite = maps.sum((1, 2, 3)).abs() < 3e38  # False for NaN too
-        return torch.where((best > 0)[..., None], table, empty), torch.where(finite[:, None], counts, -1).to(
+        return torch.where((best > 0)[..., None], table, self.empty), torch.where(finite[:, None], counts, -1).to(
             torch.int32
         )
 

@@ -20,7 +20,7 @@ from rtdecode.fit.device_graph import load  # noqa: E402
 from rtdecode.fit.engine_tensorrt import TensorRtEngine, plan_graph  # noqa: E402
 from rtdecode.fit.onnx_building import Builder, set_outputs  # noqa: E402
 from rtdecode.fit.tensorrt_cache import PlanCache, PlanKey, architecture_sha256  # noqa: E402
-from rtdecode.fit.tensorrt_library import ROI_CLASSES, Library, input_shapes, profile_shapes, roi_class  # noqa: E402
+from rtdecode.fit.tensorrt_library import ROI_CLASSES, Library, RoiClass, input_shapes, profile_shapes, roi_class  # noqa: E402
 
 needs_rtx = pytest.mark.skipif(
     not is_there("tensorrt_rtx_bindings"), reason="TensorRT-RTX's wheels are not installed here (extra [gpu])"
@@ -42,12 +42,24 @@ def test_the_real_builder_takes_every_variant(tiny_bundle: ModelBundle, precisio
 
 @needs_rtx
 @pytest.mark.parametrize("readout", ["peak", "fused"])
-def test_both_readouts_and_the_class_of_large_frames_build(full_bundle: ModelBundle, readout: str) -> None:
+@pytest.mark.parametrize("roi", [ROI_CLASSES[2], ROI_CLASSES[-1]], ids=["256", "2048"])
+def test_both_readouts_and_the_classes_of_large_frames_build(
+    full_bundle: ModelBundle, readout: str, roi: RoiClass
+) -> None:
     detection = full_bundle.detection.model_copy(update={"readout": readout})
-    roi = ROI_CLASSES[-1]
     graph = plan_graph(full_bundle, "bf16", roi, detection, raw_uint16=True)
-    plan, _ = Library("tensorrt_rtx").build(graph, profile_shapes(full_bundle.network, roi, True), "bf16", refit=True)
+    plan, _ = Library("tensorrt_rtx").build(graph, profile_shapes(full_bundle.network, roi, True), "bf16")
     assert len(plan) > 100_000
+
+
+@needs_rtx
+def test_an_engine_to_be_refitted_needs_a_gpu_to_be_built_and_says_so(tiny_bundle: ModelBundle) -> None:
+    if _has_gpu():
+        pytest.skip("there is a GPU")
+    graph = plan_graph(tiny_bundle, "fp32", ROI_CLASSES[0], tiny_bundle.detection, False)
+    shapes = profile_shapes(tiny_bundle.network, ROI_CLASSES[0], False)
+    with pytest.raises(EngineError, match=r"cannot build this graph in fp32: .*CUDA_SUCCESS"):
+        Library("tensorrt_rtx").build(graph, shapes, "fp32", refit=True)
 
 
 @needs_rtx
@@ -55,13 +67,13 @@ def test_parser_builder_and_precision_speak_up(tiny_bundle: ModelBundle) -> None
     library = Library("tensorrt_rtx")
     graph = plan_graph(tiny_bundle, "fp32", ROI_CLASSES[0], tiny_bundle.detection, False)
     shapes = profile_shapes(tiny_bundle.network, ROI_CLASSES[0], False)
-    with pytest.raises(EngineError, match="convolutions are .*FLOAT.* bf16 was asked for"):
+    with pytest.raises(EngineError, match=r"convolutions are .*FLOAT.* bf16 was asked for"):
         library.build(graph, shapes, "bf16")
     with pytest.raises(EngineError, match="parser refuses the graph"):
         library.build(b"no graph", shapes, "fp32")
-    with pytest.raises(EngineError, match="parser refuses the graph: .*NonZero"):
+    with pytest.raises(EngineError, match=r"parser refuses the graph: .*NonZero"):
         library.build(_with_nonzero(tiny_bundle), shapes, "fp32")
-    small = {name: tuple(shape[:1] + (1,) + shape[2:] for shape in sizes) for name, sizes in shapes.items()}
+    small = {name: tuple((*shape[:1], 1, *shape[2:]) for shape in sizes) for name, sizes in shapes.items()}
     with pytest.raises(EngineError, match="features"):
         library.build(graph, {**shapes, "features": small["features"]}, "fp32")  # one channel: not this graph
 
