@@ -27,14 +27,20 @@ def device_graph(
     detection: DetectionThresholds | None = None,
     raw_uint16: bool = False,
     with_maps: bool = False,
+    quantized: Path | None = None,
 ) -> ModelProto:
     """The graph `frames_adu, features, baseline_adu, e_per_adu, inside -> rows, candidates, new_features[, maps]`.
 
     frames_adu (B, 1, H, W) float32, or with `raw_uint16` uint8 (B, H, W, 2), the bytes of little-endian uint16 (no
     runtime here takes uint16, and half the bytes cross the bus); baseline_adu, e_per_adu, inside (1, 1, H, W), see
-    `device.Inputs`; rows and candidates as Detector. Raises EngineError.
+    `device.Inputs`; rows and candidates as Detector. "int8" takes `quantized`, the bundle's graph with symmetric
+    QuantizeLinear and DequantizeLinear at its convolutions and float32 between them. Raises EngineError.
     """
-    model = converted(load(bundle.onnx_path), precision)
+    if (precision == "int8") != (quantized is not None):
+        raise EngineError(
+            f"precision {precision} with the quantized graph {quantized}: int8 needs one, others take none"
+        )
+    model = converted(load(quantized or bundle.onnx_path), "fp32" if quantized else precision)
     take_camera_maps(model.graph, bundle.camera)
     if raw_uint16:
         _take_bytes(model.graph)

@@ -21,7 +21,7 @@ from rtdecode.fit.device_graph import device_graph
 from rtdecode.fit.tensorrt_cache import PlanCache, PlanKey, architecture_sha256
 from rtdecode.fit.tensorrt_library import Library, RoiClass, input_shapes, profile_shapes, roi_class
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class TensorRtEngine(DeviceBlocks):
         detection: DetectionThresholds | None = None,
         refit: bool = False,
         cache: Path | None = None,
+        quantized: Path | None = None,
     ) -> None:
         """Opens the library and the GPU; raises EngineError where one is missing, before any runtime is touched."""
         self.name, self.precision = use, precision
@@ -58,7 +59,7 @@ class TensorRtEngine(DeviceBlocks):
             raise EngineError(f"{use}: precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         self._bundle, self._refit, self._detection = bundle, refit, detection or bundle.detection
         self._library, self._cache = Library(use), PlanCache(cache)
-        self._cuda = Cuda()
+        self._cuda, self._quantized = Cuda(), quantized
         self._slot, self._graphs, self._contexts = 0, dict[tuple[int, int], Any](), list[Any]()
 
     def _prepare(self, camera: Inputs) -> None:
@@ -76,7 +77,7 @@ class TensorRtEngine(DeviceBlocks):
 
     def _load(self) -> Any:
         """The engine of this class of frames, from the cache if it can; a plan that is refused is built once more."""
-        onnx_bytes = plan_graph(self._bundle, self.precision, self._roi, self._detection, self._raw)
+        onnx_bytes = plan_graph(self._bundle, self.precision, self._roi, self._detection, self._raw, self._quantized)
         key = self._key(onnx_bytes)
         runtime = self._library.trt.Runtime(self._library.logger)
         for _ in range(2):
@@ -203,8 +204,13 @@ class TensorRtEngine(DeviceBlocks):
 
 
 def plan_graph(
-    bundle: ModelBundle, precision: str, roi: RoiClass, detection: DetectionThresholds, raw_uint16: bool
+    bundle: ModelBundle,
+    precision: str,
+    roi: RoiClass,
+    detection: DetectionThresholds,
+    raw_uint16: bool,
+    quantized: Path | None = None,
 ) -> bytes:
-    """The ONNX that an engine of a class of frames is built from."""
-    graph = device_graph(bundle, precision, roi.slots, roi.groups, detection, raw_uint16)
+    """The ONNX that an engine of a class of frames is built from; `quantized` as in device_graph."""
+    graph = device_graph(bundle, precision, roi.slots, roi.groups, detection, raw_uint16, quantized=quantized)
     return graph.SerializeToString(deterministic=True)  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ from rtdecode.fit.layout import NetworkConfig
 LOG = logging.getLogger(__name__)
 MODULES = {"tensorrt": ("tensorrt", "tensorrt_bindings"), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 WORKSPACE_BYTES = 4 << 30
-CONVOLUTION_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16"}
+CONVOLUTION_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16", "int8": "FLOAT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,16 @@ class Library:
 
     def _check_precision(self, network: Any, precision: str) -> None:
         """What was asked for is what stands in the network: a build of the old kind makes fp32 in silence."""
-        layers = (network.get_layer(k) for k in range(network.num_layers))
+        layers = [network.get_layer(k) for k in range(network.num_layers)]
+        quantizes = any(layer.type == self.trt.LayerType.QUANTIZE for layer in layers)
         convolutions = [layer for layer in layers if layer.type == self.trt.LayerType.CONVOLUTION]
         found = {layer.get_output(0).dtype for layer in convolutions}
         expected = getattr(self.trt.DataType, CONVOLUTION_TYPES[precision])
-        if found != {expected}:
-            raise EngineError(f"{self.use}: convolutions are {sorted(map(str, found))}, {precision} was asked for")
+        if found != {expected} or quantizes != (precision == "int8"):
+            form = " of quantized values" if quantizes else ""
+            raise EngineError(
+                f"{self.use}: convolutions are {sorted(map(str, found))}{form}, {precision} was asked for"
+            )
 
     def _made(self, what: str, thing: Any) -> Any:
         if thing is None:

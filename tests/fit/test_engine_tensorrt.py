@@ -12,6 +12,8 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
+from tiny_model import noise_frames  # noqa: E402
+
 from rtdecode.core.errors import EngineError  # noqa: E402
 from rtdecode.core.extras import is_there  # noqa: E402
 from rtdecode.fit.bundle import ModelBundle  # noqa: E402
@@ -60,6 +62,39 @@ def test_an_engine_to_be_refitted_needs_a_gpu_to_be_built_and_says_so(tiny_bundl
     shapes = profile_shapes(tiny_bundle.network, ROI_CLASSES[0], False)
     with pytest.raises(EngineError, match=r"cannot build this graph in fp32: .*CUDA_SUCCESS"):
         Library("tensorrt_rtx").build(graph, shapes, "fp32", refit=True)
+
+
+@needs_rtx
+def test_the_real_builder_takes_int8(tiny_bundle: ModelBundle, tmp_path: Path) -> None:
+    quantized, roi = _quantized(tiny_bundle, tmp_path / "int8.onnx"), ROI_CLASSES[0]
+    graph = plan_graph(tiny_bundle, "int8", roi, tiny_bundle.detection, True, quantized)
+    shapes, library = profile_shapes(tiny_bundle.network, roi, True), Library("tensorrt_rtx")
+    assert len(library.build(graph, shapes, "int8")[0]) > 100_000
+    with pytest.raises(EngineError, match="of quantized values, fp32 was asked for"):
+        library.build(graph, shapes, "fp32")
+    with pytest.raises(EngineError, match="int8 needs one"):
+        plan_graph(tiny_bundle, "int8", roi, tiny_bundle.detection, True)
+
+
+def _quantized(bundle: ModelBundle, path: Path) -> Path:
+    """Symmetric, per channel, no int32 biases: the only form that NVIDIA's parser takes."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            features = np.random.default_rng(0).standard_normal((2, *bundle.network.feature_shape(16, 16)))
+            frames = noise_frames(1, 16, 16)[:, None].astype(np.float32)
+            self.items = iter([{"frames_adu": frames, "features": features.astype(np.float32)}])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.items, None)
+
+    quantize_static(
+        str(bundle.onnx_path), str(path), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+        op_types_to_quantize=["Conv"], activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+    )  # fmt: skip
+    return path
 
 
 @needs_rtx
