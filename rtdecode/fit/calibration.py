@@ -112,6 +112,11 @@ def calibrated(columns: F4, p: F4, px_nm: tuple[float, float], accept: float, lo
     return _corrected(columns, p, float(px_nm[0]), float(px_nm[1]), np.float32(accept), lookup)  # type: ignore[no-any-return]
 
 
+def calibrated_by_crowding(columns: F4, near: F8, accept: float, lookup: Lookup) -> F4:
+    """As `calibrated`, where the crowding (N,) is known already: the map of probabilities stayed on a device."""
+    return _corrected_by_crowding(columns, near, np.float32(accept), lookup)  # type: ignore[no-any-return]
+
+
 def crowding(p: F4, x_px: F8, y_px: F8, window_px: int, core_px: int) -> F8:
     """(N,) sum of the map `p` (H, W) over the window around each position, but for the core: emitters expected near it.
 
@@ -136,15 +141,36 @@ def _corrected(columns: F4, p: F4, px_x_nm: float, px_y_nm: float, accept: np.fl
             continue
         out[:, n] = columns[:, k]
         out[9, n] = true
-        i, a = _cell(lookup.log_signal, np.log(max(columns[3, k], 1.0) / np.sqrt(max(columns[4, k], 1.0))))
         near = _near(p, columns[0, k] / px_x_nm, columns[1, k] / px_y_nm, lookup.window_px, lookup.core_px)
-        j, b = _cell(lookup.crowding, near)
-        for q in range(4):
-            f = lookup.log_factors[q]
-            low, high = f[i, j] + b * (f[i, j + 1] - f[i, j]), f[i + 1, j] + b * (f[i + 1, j + 1] - f[i + 1, j])
-            out[5 + q, n] *= np.exp(low + a * (high - low))
+        _correct_sigmas(out[:, n], near, lookup)
         n += 1
     return out[:, :n].copy()
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _corrected_by_crowding(columns: F4, near: F8, accept: np.float32, lookup: Lookup) -> F4:
+    out = np.empty_like(columns)
+    n = 0
+    for k in range(columns.shape[1]):
+        true = np.float32(np.interp(columns[9, k], lookup.stated, lookup.true))
+        if true < accept:
+            continue
+        out[:, n] = columns[:, k]
+        out[9, n] = true
+        _correct_sigmas(out[:, n], near[k], lookup)
+        n += 1
+    return out[:, :n].copy()
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _correct_sigmas(one: F4, near: float, lookup: Lookup) -> None:
+    """The four sigmas of one localization's columns (10,), in place."""
+    i, a = _cell(lookup.log_signal, np.log(max(one[3], 1.0) / np.sqrt(max(one[4], 1.0))))
+    j, b = _cell(lookup.crowding, near)
+    for q in range(4):
+        f = lookup.log_factors[q]
+        low, high = f[i, j] + b * (f[i, j + 1] - f[i, j]), f[i + 1, j] + b * (f[i + 1, j + 1] - f[i + 1, j])
+        one[5 + q] *= np.exp(low + a * (high - low))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

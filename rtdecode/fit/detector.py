@@ -16,22 +16,38 @@ from rtdecode.fit.emitters import GATE
 
 
 class Detector(nn.Module):
-    """Maps (B, 10, H, W) in physical units -> rows (B, G, K, 11) and candidates (B, G).
+    """Maps (B, 10, H, W) in physical units -> rows (B, G, K, 12) and candidates (B, G).
 
     A frame is cut into G equal runs of pixels, each with K slots, best p first: TopK is limited in TensorRT and slow
     for large K. More candidates than K are not lost silently: the count says so. A frame with a value that is not
     finite has the counts -1.
     """
 
-    empty: Tensor  # a buffer: constants made on the fly cannot be captured
+    factors: Tensor
+    empty: Tensor  # buffers: constants made on the fly cannot be captured
 
-    def __init__(self, thresholds: DetectionThresholds, slots: int, groups: int = 1) -> None:
+    def __init__(
+        self,
+        thresholds: DetectionThresholds,
+        slots: int,
+        groups: int = 1,
+        windows: tuple[int, int] | None = None,
+        tells_z: bool = True,
+    ) -> None:
+        """`windows`: (window_px, core_px) of a SigmaTable, None: the rows' crowding is 0; `tells_z` False: z is 0."""
         super().__init__()
+        self.windows = windows
+        z_factor = 1.0 if tells_z else 0.0
+        self.register_buffer(
+            "factors", torch.tensor([1.0] * 4 + [z_factor] + [1.0] * 3 + [z_factor, 1.0])[:, None, None]
+        )
         self.thresholds, self.slots, self.groups = thresholds, slots, groups
-        self.register_buffer("empty", torch.tensor([0.0] * 10 + [-1.0]))
+        self.register_buffer("empty", torch.tensor([0.0] * 10 + [-1.0, 0.0]))
 
     def forward(self, maps: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
         """float32 maps; `inside` (1, 1, H, W) is 1 on the frame and 0 on its padding, which counts as beyond."""
+        finite = maps.sum((1, 2, 3)).abs() < 3e38  # False for NaN too
+        maps = maps * self.factors
         p = maps[:, :1] * inside  # (B, 1, H, W)
         hits = self._candidates(p)
         score = torch.where(hits, p, -1.0).reshape(len(maps), self.groups, -1)  # (B, G, n)
@@ -39,10 +55,10 @@ class Detector(nn.Module):
         first = torch.arange(self.groups, device=maps.device)[None, :, None] * score.shape[-1]
         pixel = torch.where(best > 0, place + first, 0)
         read = self._read(maps, p, hits, pixel.reshape(len(maps), -1))  # (B, 10, G K)
-        rows = torch.cat([read, pixel.reshape(len(maps), 1, -1).to(maps.dtype)], 1)
+        near = self._crowding(p, inside, read[:, 2], read[:, 3], pixel.flatten(1))
+        rows = torch.cat([read, pixel.reshape(len(maps), 1, -1).to(maps.dtype), near[:, None]], 1)
         table = rows.transpose(1, 2).reshape(*best.shape, N_ROW)
         counts = (score > 0).sum(-1)
-        finite = maps.sum((1, 2, 3)).abs() < 3e38  # False for NaN too
         return torch.where((best > 0)[..., None], table, self.empty), torch.where(finite[:, None], counts, -1).to(
             torch.int32
         )
@@ -51,6 +67,18 @@ class Detector(nn.Module):
         """A 3x3 maximum above `peak` (equal neighbours both), or any pixel above `split`; thresholds as float32."""
         peaks = (p == F.max_pool2d(p, 3, 1, 1)) & (p > self.thresholds.peak)
         return peaks | (p > self.thresholds.split)
+
+    def _crowding(self, p: Tensor, inside: Tensor, dx: Tensor, dy: Tensor, pixel: Tensor) -> Tensor:
+        """(B, N) as calibration.crowding: around the pixel where the emitter lies, which may be a neighbour."""
+        if self.windows is None:
+            return torch.zeros_like(dx)
+        width = p.shape[3]
+        height_px, width_px = inside[0, 0, :, 0].sum(), inside[0, 0, 0].sum()  # without padding
+        row = torch.minimum((pixel // width + dy).round().clamp(min=0), height_px - 1)
+        column = torch.minimum((pixel % width + dx).round().clamp(min=0), width_px - 1)
+        sums = _box(p, self.windows[0]) - _box(p, self.windows[1])
+        place = (row * width + column).nan_to_num().to(torch.int64)  # of empty slots anything
+        return _gather(sums, place.clamp(0, sums[0].numel() - 1)[..., None])[:, 0, :, 0]
 
     def _read(self, maps: Tensor, p: Tensor, hits: Tensor, pixel: Tensor) -> Tensor:
         """(B, 10, N) values of the emitters at `pixel` (B, N)."""
@@ -65,6 +93,13 @@ class Detector(nn.Module):
         others[..., 4] = 0.0  # itself
         values = _gather(maps, around)  # (B, 10, N, 9)
         return _fused(values, p_around * (1.0 - others), steps.to(maps.dtype))
+
+
+def _box(p: Tensor, reach: int) -> Tensor:
+    """Sum of p (B, 1, H, W) over squares of 2 reach + 1 pixels, zero beyond the frame."""
+    n = 2 * reach + 1
+    rows = F.avg_pool2d(p, (n, 1), 1, (reach, 0))
+    return F.avg_pool2d(rows, (1, n), 1, (0, reach)) * float(n * n)
 
 
 def _around(pixel: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,7 +5,7 @@ No NonZero and no sizes that depend on values: TensorRT refuses or serializes th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,13 +22,23 @@ STEPS = np.stack(np.divmod(np.arange(9), 3)) - 1  # (2, 9): of rows, of columns
 
 
 def append_detector(
-    graph: GraphProto, maps: str, inside: str, thresholds: DetectionThresholds, slots: int, groups: int
+    graph: GraphProto,
+    maps: str,
+    inside: str,
+    thresholds: DetectionThresholds,
+    slots: int,
+    groups: int,
+    windows: tuple[int, int] | None = None,
+    tells_z: bool = True,
 ) -> None:
-    """Add nodes from `maps` (B, 10, H, W) and `inside` (1, 1, H, W) to `rows` (B, G, K, 11), `candidates` (B, G).
+    """Add nodes from `maps` (B, 10, H, W) and `inside` (1, 1, H, W) to `rows` (B, G, K, 12), `candidates` (B, G).
 
-    `slots` is K, `groups` G: see Detector. The outputs are not declared here.
+    `slots` is K, `groups` G; they, `windows` and `tells_z` as in Detector. The outputs are not declared here.
     """
     b = Builder(graph, "detector/")
+    finite = _finite(b, maps)
+    if not tells_z:
+        maps = b.op("Mul", maps, b.floats(np.array([1, 1, 1, 1, 0, 1, 1, 1, 0, 1])[:, None, None]))
     p = b.op("Mul", _channels(b, maps, 0, 1), inside)
     hits = _candidates(b, p, thresholds)
     score = b.op("Reshape", b.op("Where", hits, p, b.floats(-1.0)), b.integers([0, groups, -1]))  # (B, G, n)
@@ -40,11 +50,13 @@ def append_detector(
     pixel = b.op("Where", held, b.op("Add", place, first), b.integers(0))
     read = _read(b, maps, p, hits, b.op("Reshape", pixel, b.integers([0, -1])), thresholds.readout)  # (B, 10, N)
     numbers = b.op("Cast", b.op("Reshape", pixel, b.integers([0, 1, -1])), to=1)
-    table = b.op("Transpose", b.op("Concat", read, numbers, axis=1), perm=[0, 2, 1])
+    near = _crowding(b, p, inside, read, numbers, windows)
+    table = b.op("Transpose", b.op("Concat", read, numbers, near, axis=1), perm=[0, 2, 1])
     table = b.op("Reshape", table, b.integers([0, groups, slots, N_ROW]))
-    empty = b.floats([0.0] * 10 + [-1.0])
+    empty = b.floats([0.0] * 10 + [-1.0, 0.0])
     b.op("Where", b.op("Unsqueeze", held, b.integers([3])), table, empty, name="rows")
-    _count(b, maps, score)
+    counts = b.op("ReduceSum", b.op("Cast", b.op("Greater", score, b.floats(0.0)), to=1), b.integers([2]), keepdims=0)
+    b.op("Cast", b.op("Where", finite, counts, b.floats(-1.0)), to=6, name="candidates")
 
 
 def _channels(b: Builder, planes: str, first: int, last: int) -> str:
@@ -57,12 +69,38 @@ def _candidates(b: Builder, p: str, thresholds: DetectionThresholds) -> str:
     return b.op("Or", peaks, b.op("Greater", p, b.floats(thresholds.split)))
 
 
-def _count(b: Builder, maps: str, score: str) -> None:
-    """`candidates` (B, G), -1 in a frame whose maps hold NaN or infinity."""
-    counts = b.op("ReduceSum", b.op("Cast", b.op("Greater", score, b.floats(0.0)), to=1), b.integers([2]), keepdims=0)
-    total = b.op("ReduceSum", maps, b.integers([1, 2, 3]), keepdims=0)  # (B,)
-    finite = b.op("Unsqueeze", b.op("Less", b.op("Abs", total), b.floats(NOT_FINITE)), b.integers([1]))
-    b.op("Cast", b.op("Where", finite, counts, b.floats(-1.0)), to=6, name="candidates")
+def _finite(b: Builder, maps: str) -> str:
+    """(B, 1): no NaN and no infinity in the frame's maps."""
+    total = b.op("ReduceSum", maps, b.integers([1, 2, 3]), keepdims=0)
+    return b.op("Unsqueeze", b.op("Less", b.op("Abs", total), b.floats(NOT_FINITE)), b.integers([1]))
+
+
+def _crowding(b: Builder, p: str, inside: str, read: str, numbers: str, windows: tuple[int, int] | None) -> str:
+    """(B, 1, N) as Detector._crowding; `numbers` (B, 1, N) are the flat pixels as floats, exact to 2^24."""
+    if windows is None:
+        return b.op("Mul", numbers, b.floats(0.0))
+    width = b.op("Cast", b.op("Gather", b.op("Shape", p), b.integers(3), axis=0), to=1)
+    row = b.op("Floor", b.op("Div", b.op("Add", numbers, b.floats(0.5)), width))  # half a pixel: no rounding error
+    column = b.op("Sub", numbers, b.op("Mul", row, width))
+    places = []
+    for whole, offset, axis in ((row, 3, 2), (column, 2, 3)):
+        line = b.op("ReduceMax", inside, b.integers([5 - axis]), keepdims=1)  # (1, 1, H, 1) or (1, 1, 1, W)
+        last = b.op("Sub", b.op("ReduceSum", line, keepdims=0), b.floats(1.0))  # without padding
+        wanted = b.op("Round", b.op("Add", whole, _channels(b, read, offset, offset + 1)))
+        places.append(b.op("Min", b.op("Max", wanted, b.floats(0.0)), last))
+    flat = b.op("Add", b.op("Mul", places[0], width), places[1])
+    known = b.op("Where", b.op("GreaterOrEqual", flat, b.floats(0.0)), flat, b.floats(0.0))  # NaN in empty slots
+    index = b.op("Cast", b.op("Transpose", known, perm=[0, 2, 1]), to=7)
+    sums = b.op("Sub", _box(b, p, windows[0]), _box(b, p, windows[1]))
+    return b.op("Squeeze", _gather(b, sums, index, 1, 1), b.integers([3]))
+
+
+def _box(b: Builder, p: str, reach: int) -> str:
+    n = 2 * reach + 1
+    whole: dict[str, Any] = {"strides": [1, 1], "count_include_pad": 1}
+    rows = b.op("AveragePool", p, kernel_shape=[n, 1], pads=[reach, 0, reach, 0], **whole)
+    columns = b.op("AveragePool", rows, kernel_shape=[1, n], pads=[0, reach, 0, reach], **whole)
+    return b.op("Mul", columns, b.floats(float(n * n)))
 
 
 def _read(b: Builder, maps: str, p: str, hits: str, pixel: str, readout: str) -> str:

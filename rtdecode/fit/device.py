@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from rtdecode.core.camera import Camera
 from rtdecode.core.camera_maps import CameraMaps
 from rtdecode.core.errors import EngineError
+from rtdecode.core.localizations import Localizations
+from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
+from rtdecode.fit.calibration import Lookup, calibrated_by_crowding
 from rtdecode.fit.layout import NetworkConfig
 
 F4 = NDArray[np.float32]
 I4 = NDArray[np.int32]
 Frames = NDArray[np.uint16] | NDArray[np.float32]
-N_ROW = 11
-"""A row: the ten maps as the emitter reads them (probability first), and its flat pixel number; -1: no emitter."""
+N_ROW = 12
+"""A row: the ten maps as the emitter reads them (probability first), its flat pixel number (-1: no emitter), and
+crowding, as `calibration.crowding` sums it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class DeviceState:
 class Block:
     """What a block of frames gives: for each of its frames the rows of the frame *before* it."""
 
-    rows: F4  # (B, G, K, 11)
+    rows: F4  # (B, G, K, 12)
     candidates: I4  # (B, G), -1 where the maps were not finite
 
     @property
@@ -47,7 +51,7 @@ class Block:
         return np.asarray((self.candidates >= 0).all(1))
 
     def frame(self, b: int) -> F4:
-        """(N, 11) rows that hold an emitter, rows of pixels first, then columns, as `find_emitters` orders them."""
+        """(N, 12) rows that hold an emitter, rows of pixels first, then columns, as `find_emitters` orders them."""
         rows = self.rows[b].reshape(-1, N_ROW)
         held = rows[rows[:, 10] >= 0]
         return np.asarray(held[np.argsort(held[:, 10], kind="stable")])
@@ -221,8 +225,32 @@ def reflected(size: int, stride: int) -> NDArray[np.intp]:
     return np.pad(np.arange(size), (0, -size % stride), mode="reflect")
 
 
+def localizations_of(
+    rows: F4,
+    frame_index: int,
+    width_px: int,
+    px_nm: tuple[float, float],
+    thresholds: DetectionThresholds,
+    calibration: Lookup | None = None,
+) -> Localizations:
+    """What `find_emitters` gives, of a frame's rows (N, 12) (`Block.frame`); it is `width_px` wide when padded."""
+    columns = columns_of(rows, width_px, px_nm)
+    if calibration is not None:
+        columns = calibrated_by_crowding(columns, rows[:, 11].astype(np.float64), thresholds.accept, calibration)
+    else:
+        columns = columns[:, columns[9] >= np.float32(thresholds.accept)]
+    return Localizations(np.full(columns.shape[1], frame_index, np.int64), *columns)
+
+
+def crowding_windows(bundle: ModelBundle) -> tuple[int, int] | None:
+    """(window_px, core_px) of the bundle's calibration, None without one."""
+    return (
+        None if bundle.calibration is None else (bundle.calibration.sigma.window_px, bundle.calibration.sigma.core_px)
+    )
+
+
 def columns_of(rows: F4, width_px: int, px_nm: tuple[float, float]) -> F4:
-    """(10, N) columns of Localizations after frame_index, of rows (N, 11) on frames padded to `width_px`.
+    """(10, N) columns of Localizations after frame_index, of rows (N, 12) on frames padded to `width_px`.
 
     The same arithmetic as emitters.py: x = (column + dx) px_nm in float64, then float32.
     """

@@ -9,6 +9,7 @@ from rtdecode.core.camera import Camera
 from rtdecode.core.errors import EngineError
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
 from rtdecode.fit.detector_graph import append_detector
+from rtdecode.fit.device import N_ROW, crowding_windows
 from rtdecode.fit.graph_precision import conversion_chain, converted
 from rtdecode.fit.onnx_building import Builder, add_input, checked, drop_unused, import_onnx, set_outputs, sort_nodes
 
@@ -47,11 +48,20 @@ def device_graph(
     height, width = (model.graph.input[0].type.tensor_type.shape.dim[k] for k in ((1, 2) if raw_uint16 else (2, 3)))
     sides: list[int | str] = [height.dim_param, width.dim_param]
     add_input(model.graph, "inside", "FLOAT", [1, 1, *sides])
-    append_detector(model.graph, "maps", "inside", detection or bundle.detection, slots, groups)
+    append_detector(
+        model.graph,
+        "maps",
+        "inside",
+        detection or bundle.detection,
+        slots,
+        groups,
+        crowding_windows(bundle),
+        bundle.tells_z,
+    )
     features = next(output for output in model.graph.output if output.name == "new_features")
     shape = [dim.dim_param or dim.dim_value for dim in features.type.tensor_type.shape.dim]
     outputs: dict[str, tuple[str, list[int | str]]] = {
-        "rows": ("FLOAT", ["frames", groups, slots, 11]),
+        "rows": ("FLOAT", ["frames", groups, slots, N_ROW]),
         "candidates": ("INT32", ["frames", groups]),
         "new_features": ("FLOAT", shape),
     }

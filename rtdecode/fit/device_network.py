@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from rtdecode.core.errors import EngineError
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
 from rtdecode.fit.detector import Detector
+from rtdecode.fit.device import crowding_windows
 from rtdecode.fit.network import Network, network_units
 
 
@@ -47,7 +48,7 @@ class DeviceNetwork(nn.Module):
     def forward(
         self, frames: Tensor, features: Tensor, baseline_adu: Tensor, e_per_adu: Tensor, inside: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """-> rows (B, G, K, 11), candidates (B, G), features of the last two frames."""
+        """-> rows (B, G, K, 12), candidates (B, G), features of the last two frames."""
         maps, carried = self.maps(frames, features, baseline_adu, e_per_adu)
         rows, candidates = self.detector(maps, inside)
         return rows, candidates, carried
@@ -65,6 +66,7 @@ def device_network(
     except Exception as error:  # safetensors and torch raise several types
         raise EngineError(f"torch-cuda: {bundle.weights_path} does not fit {bundle.network}: {error}") from error
     network.to(device, kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    whole = DeviceNetwork(bundle, network, Detector(detection, slots), kind).to(device)
+    detector = Detector(detection, slots, windows=crowding_windows(bundle), tells_z=bundle.tells_z)
+    whole = DeviceNetwork(bundle, network, detector, kind).to(device)
     whole.eval()
     return whole

@@ -32,7 +32,7 @@ class _Static:
 
     frames: Tensor  # on the device, (B, 1, H, W) uint16 bits as int16, or float32
     host_frames: Tensor  # pinned
-    host_rows: Tensor  # pinned, (B, 1, K, 11)
+    host_rows: Tensor  # pinned, (B, 1, K, 12)
     host_candidates: Tensor
     features: tuple[Tensor, Tensor]  # (2, C, h, w) fp32-safe copies in the network's type
     camera: tuple[Tensor, Tensor, Tensor]  # baseline_adu, e_per_adu, inside: (1, 1, H, W)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from rtdecode.fit.bundle import DetectionThresholds  # noqa: E402
+from rtdecode.fit.calibration import Calibration  # noqa: E402
 from rtdecode.fit.detector import Detector  # noqa: E402
-from rtdecode.fit.device import Block, columns_of  # noqa: E402
-from rtdecode.fit.emitters import find_emitters  # noqa: E402
+from rtdecode.fit.device import Block, columns_of, localizations_of  # noqa: E402
+from rtdecode.fit.emitters import find_emitters, without_z  # noqa: E402
 
 PX = (100.0, 110.0)
 OPEN = {"peak": 0.15, "accept": 0.0, "split": 0.6}  # accept 0: what comes before it
@@ -27,6 +30,40 @@ def random_maps(n: int, height: int, width: int, seed: int, levels: int = 0) -> 
     maps[:, 5:9] = random.uniform(0.05, 0.6, (n, 4, height, width)) * np.array([2000, 1, 1, 100.0])[:, None, None]
     maps[:, 9] = random.uniform(80, 200, p.shape)
     return maps.astype(np.float32)
+
+
+SIGMA = {name: [[1.0, 1.4], [0.8, 1.2]] for name in ("x", "y", "z", "photons")}
+LOOKUP = Calibration.model_validate(
+    {
+        "probability": {"stated": [0.0, 0.5, 1.0], "true": [0.0, 0.7, 1.0]},
+        "sigma": {"signal": [20.0, 2000.0], "crowding": [0.0, 30.0], "window_px": 7, "core_px": 2, **SIGMA},
+    }
+).lookup()
+
+
+@pytest.mark.parametrize("readout", ["peak", "fused"])
+@pytest.mark.parametrize("tells_z", [True, False])
+def test_calibrated_localizations_of_the_rows_are_those_of_the_maps(readout: str, tells_z: bool) -> None:
+    """Crowding is summed on the device around where the emitter lies, on the frame without its padding."""
+    thresholds = DetectionThresholds.model_validate({**OPEN, "accept": 0.5, "readout": readout})
+    maps = random_maps(2, 24, 32, seed=11)
+    inside = np.zeros((1, 1, 24, 32), np.float32)
+    inside[..., :21, :27] = 1.0
+    with torch.inference_mode():
+        detector = Detector(thresholds, 768, 1, (7, 2), tells_z)
+        rows, counts = detector(torch.from_numpy(maps), torch.from_numpy(inside))
+    in_graph = in_onnx(maps, thresholds, 768, 1, inside, windows=(7, 2), tells_z=tells_z)
+    for block in (Block(rows.numpy(), counts.numpy()), in_graph):
+        for b in range(2):
+            frame = np.ascontiguousarray(maps[b, :, :21, :27])
+            frame = frame if tells_z else without_z(frame)
+            wanted = find_emitters(frame, 5, PX, thresholds, LOOKUP)
+            got = localizations_of(block.frame(b), 5, 32, PX, thresholds, LOOKUP)
+            assert len(wanted) > 50
+            for (name, column), (_, expected) in zip(got.columns(), wanted.columns(), strict=True):
+                np.testing.assert_allclose(column, expected, rtol=1e-4, atol=2e-3, err_msg=name)
+            plain = localizations_of(block.frame(b), 5, 32, PX, thresholds)
+            assert len(plain) == len(find_emitters(frame, 5, PX, thresholds))
 
 
 def in_torch(maps: np.ndarray, thresholds: DetectionThresholds, slots: int, groups: int = 1) -> Block:
@@ -59,12 +96,14 @@ def test_torch_finds_what_numba_finds(readout: str, levels: int, shape: tuple[in
     thresholds = DetectionThresholds.model_validate({**OPEN, "readout": readout})
     maps = random_maps(3, *shape, seed=shape[0] + levels, levels=levels)
     block = in_torch(maps, thresholds, slots=shape[0] * shape[1], groups=groups)
-    assert block.rows.shape == (3, groups, shape[0] * shape[1], 11)
+    assert block.rows.shape == (3, groups, shape[0] * shape[1], 12)
     assert block.lost.tolist() == [0, 0, 0]
     assert check_equal(block, maps, thresholds) > (40 if shape[0] > 8 else 0)
 
 
-def in_onnx(maps: np.ndarray, thresholds: DetectionThresholds, slots: int, groups: int, inside: np.ndarray) -> Block:
+def in_onnx(
+    maps: np.ndarray, thresholds: DetectionThresholds, slots: int, groups: int, inside: np.ndarray, **more: Any
+) -> Block:
     onnx = pytest.importorskip("onnx")
     import onnxruntime as ort
 
@@ -74,8 +113,8 @@ def in_onnx(maps: np.ndarray, thresholds: DetectionThresholds, slots: int, group
     graph = onnx.GraphProto(name="detector")
     add_input(graph, "maps", "FLOAT", ["b", 10, "h", "w"])
     add_input(graph, "inside", "FLOAT", [1, 1, "h", "w"])
-    append_detector(graph, "maps", "inside", thresholds, slots, groups)
-    set_outputs(graph, {"rows": ("FLOAT", ["b", groups, slots, 11]), "candidates": ("INT32", ["b", groups])})
+    append_detector(graph, "maps", "inside", thresholds, slots, groups, **more)
+    set_outputs(graph, {"rows": ("FLOAT", ["b", groups, slots, 12]), "candidates": ("INT32", ["b", groups])})
     model = checked(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8))
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1

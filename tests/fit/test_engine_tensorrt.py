@@ -17,6 +17,7 @@ from tiny_model import noise_frames  # noqa: E402
 from rtdecode.core.errors import EngineError  # noqa: E402
 from rtdecode.core.extras import is_there  # noqa: E402
 from rtdecode.fit.bundle import ModelBundle  # noqa: E402
+from rtdecode.fit.calibration import Calibration, ProbabilityMap, SigmaTable  # noqa: E402
 from rtdecode.fit.cuda_runtime import Cuda  # noqa: E402
 from rtdecode.fit.device_graph import load  # noqa: E402
 from rtdecode.fit.engine_tensorrt import TensorRtEngine, plan_graph  # noqa: E402
@@ -62,6 +63,20 @@ def test_an_engine_to_be_refitted_needs_a_gpu_to_be_built_and_says_so(tiny_bundl
     shapes = profile_shapes(tiny_bundle.network, ROI_CLASSES[0], False)
     with pytest.raises(EngineError, match=r"cannot build this graph in fp32: .*CUDA_SUCCESS"):
         Library("tensorrt_rtx").build(graph, shapes, "fp32", refit=True)
+
+
+@needs_rtx
+def test_the_crowding_of_a_calibrated_model_builds(tiny_bundle: ModelBundle) -> None:
+    factors = {name: [[1.0, 1.0], [1.0, 1.0]] for name in ("x", "y", "z", "photons")}
+    sigma = SigmaTable.model_validate({"signal": [20.0, 2000.0], "crowding": [0.0, 30.0], **factors})
+    calibration = Calibration(probability=ProbabilityMap(stated=(0.0, 1.0), true=(0.0, 1.0)), sigma=sigma)
+    bundle = replace(tiny_bundle, card=tiny_bundle.card.model_copy(update={"calibration": calibration}))
+    graph = plan_graph(bundle, "bf16", ROI_CLASSES[0], bundle.detection, True)
+    assert b"AveragePool" in graph and b"AveragePool" not in plan_graph(
+        tiny_bundle, "bf16", ROI_CLASSES[0], tiny_bundle.detection, True
+    )
+    plan, _ = Library("tensorrt_rtx").build(graph, profile_shapes(bundle.network, ROI_CLASSES[0], True), "bf16")
+    assert len(plan) > 100_000
 
 
 @needs_rtx
