@@ -17,7 +17,7 @@ from rtdecode.fit.layout import NetworkConfig
 
 LOG = logging.getLogger(__name__)
 MODULES = {"tensorrt": ("tensorrt", "tensorrt_bindings"), "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
-WORKSPACE_BYTES = 4 << 30
+WORKSPACE_BYTES = 32 << 30  # of one engine at its largest; a GPU that has less refuses by itself
 CONVOLUTION_TYPES = {"fp32": "FLOAT", "fp16": "HALF", "bf16": "BF16", "int8": "FLOAT"}
 
 
@@ -37,9 +37,10 @@ ROI_CLASSES = (
     RoiClass(256, 32, 3840),
     RoiClass(512, 4, 3840, 4),
     RoiClass(1024, 4, 3840, 16),
-    RoiClass(2048, 4, 3840, 16),
+    RoiClass(2048, 2, 3840, 16),
 )
-"""Sides are multiples of 4, so frames of the last three cut into 16 equal runs of pixels."""
+"""144 features of 2 x 2048² pixels are 1.2e9 values: TensorRT's tensors end at 2^31.
+Sides are multiples of 4, so any frame cuts into 16 equal runs of pixels."""
 
 
 def roi_class(height_px: int, width_px: int) -> RoiClass:
