@@ -12,8 +12,9 @@ TYPICAL = "1"  # per um²
 PANELS = (("jaccard", "Jaccard at 1 per µm²"), ("efficiency_3d", "efficiency 3D at 1 per µm²"))
 COLOURS = {"iterations": "#0072b2", "wall-clock": "#d55e00"}  # Okabe and Ito: for all eyes
 STAR = "#222222"
-LABEL_GAP = 0.045  # of the axis' height, between the labels of networks that cost about the same
-NEAR = 1.5  # costs within this factor are about the same
+LABEL_GAP = 0.032  # of the axis' height
+NEAR = 1.7  # costs within this factor have labels one above the other
+SAME = 1.2  # and within this one they begin at the same place
 
 
 def write_pages(out: Path, figures: Figures) -> list[Path]:
@@ -133,14 +134,17 @@ def _dress(ax: Any, label: str, costs: Sequence[float]) -> None:
 
 def _label(ax: Any, points: Sequence[tuple[float, float, str, str]]) -> None:
     """Names to the right of the points, moved apart upwards where networks cost about the same."""
-    ax.set_ylim(*ax.get_ylim())
+    from matplotlib.patheffects import withStroke
+
     low, high = ax.get_ylim()
+    ax.set_ylim(low, high)
     placed: list[tuple[float, float]] = []  # (cost, height in axis fractions)
     for x, y, name, colour in sorted(points, key=lambda point: point[1]):
-        height = (y - low) / (high - low)
+        near = [other for other, _, _, _ in points if max(x, other) / min(x, other) < SAME]
         taken = [h for other, h in placed if max(x, other) / min(x, other) < NEAR]
-        height = max([height, *(h + LABEL_GAP for h in taken)])
+        height = max([(y - low) / (high - low), *(h + LABEL_GAP for h in taken)])
         placed.append((x, height))
-        at = low + height * (high - low)
-        ax.annotate(name, (x, y), xytext=(x * 1.07, at), color=colour, fontsize=10, va="center",
-                    arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.6})  # fmt: skip
+        at = (max(near) * 1.1, low + height * (high - low))
+        ax.annotate(name, (x, y), xytext=at, color=colour, fontsize=10, va="center", zorder=4,
+                    path_effects=[withStroke(linewidth=3, foreground="white")],
+                    arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkB": 4})  # fmt: skip
