@@ -10,29 +10,25 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.cli.bench_line import N_NOISE, SOAK_POINTS, Figures, Line, noise, soak, timed
 from rtdecode.cli.doctor import processor
 from rtdecode.core.config import EngineConfig
-from rtdecode.core.contracts import Engine
 from rtdecode.core.frames import Frame, FrameInfo, Roi
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
 from rtdecode.fit import engines
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.fitter import Fitter
-from rtdecode.stages.localize import LocalizeStage
 from rtdecode.stages.run_record import versions
 from rtdecode.streams.log import LogWriter, make_commits
 from rtdecode.streams.ring import RingReader, RingWriter
-from rtdecode.streams.run_folder import RunFolder
 
 SIZES = (64, 128, 256)
 OVERHEAD_SIZES = (64, 256, 1024)
-_NOISE = 16  # different frames, used in turn
-Figures = dict[str, Any]
+SOAK_SIZE = 32
 
 
 class EmptyEngine:
@@ -57,10 +53,27 @@ class EmptyEngine:
 
 def run_bench(model: str, seconds: float, as_json: bool) -> None:
     """Measure and print; each measurement takes about `seconds`."""
+    _print_all(_measurements(model, seconds), as_json)
+
+
+def run_soak(model: str, n_frames: int, as_json: bool) -> None:
+    """Push frames through ring, fitter and log, and print the memory of the process on the way."""
+    _print_all(_soak(model, n_frames), as_json)
+
+
+def run_against_decode(model: str, seconds: float, as_json: bool) -> None:
+    """This project beside DECODE's inference as published, in one run; raises EngineError without torch."""
+    from rtdecode.cli.bench_decode import side_by_side
+
+    with tempfile.TemporaryDirectory() as scratch:
+        _print_all(side_by_side(ModelBundle.load(model), Path(scratch), seconds), as_json)
+
+
+def _print_all(measurements: Iterator[tuple[str, Figures]], as_json: bool) -> None:
     found: Figures = {"processor": processor(), "versions": versions()}
     tell: Callable[[str, Figures], None] = (lambda name, figures: None) if as_json else _tell
     tell("machine", {"processor": found["processor"], **found["versions"]})
-    for name, figures in _measurements(model, seconds):
+    for name, figures in measurements:
         found[name] = figures
         tell(name, figures)
     if as_json:
@@ -76,7 +89,7 @@ def _measurements(model: str, seconds: float) -> Iterator[tuple[str, Figures]]:
         if find_spec("torch") is None:
             yield "fitter 48 features", {"skipped": "its graph is exported by torch, which is not installed"}
         else:
-            large = _large_bundle(folder / "large", bundle)
+            large = large_bundle(folder / "large", bundle)
             for size in SIZES:
                 yield f"fitter 48 features {size}x{size}", fitter_figures(large, size, seconds)
         for size in OVERHEAD_SIZES:
@@ -86,32 +99,26 @@ def _measurements(model: str, seconds: float) -> Iterator[tuple[str, Figures]]:
         yield "log", log_figures(folder / "log", seconds)
 
 
+def _soak(model: str, n_frames: int) -> Iterator[tuple[str, Figures]]:
+    bundle = ModelBundle.load(model)
+    with tempfile.TemporaryDirectory() as scratch:
+        engine = engines.build(EngineConfig(), bundle)
+        with Line.open(bundle, engine, Path(scratch) / "run", (SOAK_SIZE, SOAK_SIZE)) as line:
+            for i, figures in enumerate(soak(line, n_frames)):
+                yield f"soak {SOAK_SIZE}x{SOAK_SIZE}, {i + 1} of {SOAK_POINTS}", figures
+
+
 def fitter_figures(bundle: ModelBundle, size: int, seconds: float) -> Figures:
     """Frames a second and time of a frame through network and detection, one at a time."""
     fitter = Fitter(bundle, engines.build(EngineConfig(), bundle), Roi(0, 0, size, size))
-    frames = _noise(bundle, size)
-    return _timed(lambda i: fitter.push(Frame(FrameInfo(i, 0, 0), frames[i % _NOISE])), seconds)
+    frames = noise(bundle, (size, size))
+    return timed(lambda i: fitter.push(Frame(FrameInfo(i, 0, 0), frames[i % N_NOISE])), seconds)
 
 
 def house_figures(bundle: ModelBundle, path: Path, size: int, seconds: float) -> Figures:
     """Ring, windows, detection, log and bookkeeping of one frame, with a network that costs nothing."""
-    folder = RunFolder.create(path, "bench: true\n")
-    ring = RingWriter.create(path / "frames.ring", (size, size), "uint16", 16)
-    folder.publish_ring(ring.path)
-    engine: Engine = EmptyEngine()
-    stage = LocalizeStage(folder, lambda shape, dtype: Fitter(bundle, engine, Roi(0, 0, size, size)))
-    stage.step()
-    frames = _noise(bundle, size)
-
-    def one(i: int) -> None:
-        ring.slot()[...] = frames[i % _NOISE]
-        ring.publish(FrameInfo(i, 0, time.monotonic_ns()))
-        stage.step()
-
-    figures = _timed(one, seconds)
-    stage.close()
-    ring.close(remove=True)
-    return figures
+    with Line.open(bundle, EmptyEngine(), path, (size, size)) as line:
+        return timed(line.one, seconds)
 
 
 def ring_figures(path: Path, size: int, seconds: float) -> Figures:
@@ -151,7 +158,7 @@ def log_figures(path: Path, seconds: float, per_frame: int = 40) -> Figures:
         records["frame_index"] = i
         log.append(make_commits(i, n_localizations=per_frame), Localizations.from_records(records))
 
-    figures = _timed(one, seconds)
+    figures = timed(one, seconds)
     log.close()
     size = sum(file.stat().st_size for file in path.iterdir())
     return {"bytes_per_localization": round(size / log_count(path), 2), "localizations_per_frame": per_frame, **figures}
@@ -169,29 +176,7 @@ def _push(ring: RingWriter, i: int, pixels: NDArray[np.uint16]) -> None:
     ring.publish(FrameInfo(i, 0, 0))
 
 
-def _timed(work: Callable[[int], object], seconds: float, warm: int = 5) -> Figures:
-    """Calls a second, and ms of a call: p50, p99."""
-    for i in range(warm):
-        work(i)
-    times: list[float] = []
-    began = time.perf_counter()
-    while time.perf_counter() - began < seconds or len(times) < 10:
-        start = time.perf_counter()
-        work(warm + len(times))
-        times.append(time.perf_counter() - start)
-    p50, p99 = np.percentile(np.array(times) * 1e3, [50, 99])
-    per_s = len(times) / (time.perf_counter() - began)
-    return {"frames_per_s": round(per_s, 1), "p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}
-
-
-def _noise(bundle: ModelBundle, size: int) -> NDArray[np.uint16]:
-    """(16, size, size) ADU of background with a few bright pixels, so that detection has something to do."""
-    rng, camera = np.random.default_rng(0), bundle.camera
-    photons = rng.poisson(90, (_NOISE, size, size)) + 2000 * (rng.random((_NOISE, size, size)) < 0.005)
-    return (camera.baseline_adu + photons * camera.adu_per_photon).clip(0, camera.full_scale_adu).astype(np.uint16)
-
-
-def _large_bundle(folder: Path, like: ModelBundle) -> ModelBundle:
+def large_bundle(folder: Path, like: ModelBundle) -> ModelBundle:
     """DECODE's own network, 48 features, with random weights: its speed is that of a trained one."""
     from rtdecode.fit.export import export_bundle
     from rtdecode.fit.network import Network, NetworkConfig

@@ -30,15 +30,25 @@ def doctor() -> None:
 def bench(
     model: Annotated[str, typer.Option(help="Bundle to measure.")] = "astigmatic-light",
     seconds: Annotated[float, typer.Option(min=0.2, help="For each measurement.")] = 3.0,
+    decode: Annotated[bool, typer.Option("--decode", help="Beside DECODE's inference as published.")] = False,
+    soak: Annotated[int, typer.Option(min=0, help="Frames of 32x32 through ring, fitter and log; memory.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure this machine: fitter at three sizes, the house's own overhead, the ring, the log.
 
+    With --decode instead: this project and DECODE's inference as published, in one run, with floors (minutes).
+    With --soak N instead: N small frames, and whether memory grows.
+
     Example: [bold]rtdecode bench --seconds 5[/bold]
     """
-    from rtdecode.cli.bench import run_bench
+    from rtdecode.cli.bench import run_against_decode, run_bench, run_soak
 
-    run_bench(model, seconds, as_json)
+    if decode:
+        run_against_decode(model, seconds, as_json)
+    elif soak:
+        run_soak(model, soak, as_json)
+    else:
+        run_bench(model, seconds, as_json)
 
 
 def register(app: typer.Typer) -> None:
