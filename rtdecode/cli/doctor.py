@@ -54,6 +54,13 @@ def processor() -> str:
     return f"{model}, {usable} cores usable{flags}; load {psutil.getloadavg()[0]:.1f}"
 
 
+def has_bf16() -> bool:
+    """Whether OpenVINO finds bf16 arithmetic in this CPU."""
+    from openvino import Core
+
+    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def _memory() -> str:
     memory = psutil.virtual_memory()
     return f"{memory.available / 1e9:.1f} GB available of {memory.total / 1e9:.1f} GB"

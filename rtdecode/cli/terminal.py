@@ -22,6 +22,7 @@ from rtdecode.streams.run_folder import RunFolder
 
 _LINE_EVERY_S = 5.0  # where there is no terminal to change a line on
 _WIDTH = 110
+_TOLD_FILL = 0.25
 
 
 class _Console(Console):
@@ -96,8 +97,10 @@ def status_line(status: RunStatus) -> str:
     frames = f"{status.fitted}/{status.expected}" if status.expected else str(status.fitted)
     rate = f"{status.fps:6.1f} fps" if status.fps else "    -- fps"
     latency = f"{status.latency_ms:.1f} ms" if status.latency_ms is not None else "--"
+    full = f" ({status.fill:.0%} of the queue)" if status.fill is not None and status.fill >= _TOLD_FILL else ""
     return (
-        f"{status.elapsed_s:5.1f} s  {status.state}  frames {frames}  {rate}  lag {status.behind}  lost {status.lost}  "
+        f"{status.elapsed_s:5.1f} s  {status.state}  frames {frames}  {rate}  lag {status.behind}{full}  "
+        f"lost {status.lost}  "
         f"localizations {status.localizations}  latency {latency}"
     )
 

@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
 
-def doctor() -> None:
+def doctor(
+    camera: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT@FPS in px and frames/s: will this machine keep up with it?")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Bundle, for --camera.")] = "astigmatic-light",
+    engine: Annotated[str, typer.Option(help="Engine, for --camera.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="Precision, for --camera.")] = "fp32",
+) -> None:
     """Say what this machine can do: versions, engines, CPU, cameras, viewer, GPU, memory, disk.
 
+    With --camera instead: whether a model keeps up with that camera here, from a short measurement; the exit
+    status is 1 where frames would be lost.
+
     Example: [bold]rtdecode doctor[/bold]
+    Example: [bold]rtdecode doctor --camera 128x128@100 --model astigmatic-light --precision bf16[/bold]
     """
+    if camera is None:
+        from rtdecode.cli.doctor import findings
+
+        _print_rows(findings())
+        return
+    from rtdecode.cli.doctor import has_bf16
+    from rtdecode.cli.forecast import CameraLoad, forecast, told
+    from rtdecode.core.config import EngineConfig
+    from rtdecode.core.yaml_files import validate
+    from rtdecode.fit.bundle import ModelBundle
+
+    load, bundle = CameraLoad.parse(camera), ModelBundle.load(model)
+    config = validate({"use": engine, "precision": precision}, EngineConfig, "rtdecode doctor")
+    found = forecast(load, bundle, config)
+    _print_rows(told(found, bundle, config, has_bf16()))
+    if found.verdict == "will lose frames":
+        raise typer.Exit(1)
+
+
+def _print_rows(rows: Iterable[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from rtdecode.cli.doctor import findings
-
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, words in findings():
+    for name, words in rows:
         table.add_row(name, Text(words))  # as it is: [train] is no markup
     console = Console()
     (console if console.is_terminal else Console(width=140)).print(table, highlight=False)

@@ -90,6 +90,8 @@ class Windows:
 
     def _padded(self, pixels_adu: Array) -> Array:
         """(1, H', W') copy, reflected at the right and bottom so that the origin stays."""
+        if pixels_adu.shape == (len(self._rows), len(self._columns)):
+            return np.array(pixels_adu, np.float32, order="C")[None]  # a plain copy: a quarter of the time
         return np.ascontiguousarray(pixels_adu[self._rows[:, None], self._columns], np.float32)[None]
 
 

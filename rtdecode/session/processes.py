@@ -270,7 +270,8 @@ class ProcessSession:
     def _status(self) -> RunStatus:
         acquire, localize = (self._said(name) for name in ("acquire", "localize"))
         warnings = tuple(str(words) for words in self._said("check").get("warnings", ()))
-        return replace(self._watch.status(self._state(acquire, localize), acquire, localize), warnings=warnings)
+        status = self._watch.status(self._state(acquire, localize), acquire, localize)
+        return replace(status, warnings=status.warnings + warnings)
 
     def _said(self, name: str) -> dict[str, Any]:
         child = self._children.get(name)

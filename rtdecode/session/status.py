@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 _RATE_OVER_S = 3.0
+ALARM_FILL = 0.5
+"""Share of the ring: half a ring is seconds before the first frame is lost."""
+FALLS_BEHIND = (
+    "the fitter falls behind the camera: half the queue is full, and frames will be lost; take a smaller region, a "
+    "lower rate, bf16 or a lighter model (`rtdecode doctor --camera` tells beforehand)"
+)
+LOSES = "frames are being lost: the fitter does not keep up with the camera, and the queue was overwritten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +32,8 @@ class RunStatus:
     behind: int = 0  # frames in the ring that are not yet fitted
     fps: float | None = None  # fitted frames a second, over the last seconds
     latency_ms: float | None = None  # median of the last frames, arrival to commit
-    warnings: tuple[str, ...] = ()  # what stands against the model, by what came in so far
+    warnings: tuple[str, ...] = ()  # against the model by what came in so far, and the queue
+    fill: float | None = None  # `behind` as a share of the ring; None: frames wait for us, or there is no ring
 
 
 class Watch:
@@ -50,6 +58,7 @@ class Watch:
     def status(self, state: str, acquire: dict[str, Any], localize: dict[str, Any]) -> RunStatus:
         """From the latest status of each of the two."""
         fitted = int(localize.get("fitted", 0))
+        fill = None if localize.get("source_waits", True) else localize.get("fill")
         lost_before, lost_in_ring = int(localize.get("lost_before", 0)), int(localize.get("lost_in_ring", 0))
         return RunStatus(
             state=state,
@@ -61,8 +70,10 @@ class Watch:
             lost=lost_before + lost_in_ring,
             localizations=int(localize.get("localizations", 0)),
             behind=int(localize.get("behind", 0)),
+            fill=fill,
             fps=self._rate(fitted),
             latency_ms=localize.get("latency_ms"),
+            warnings=_of_the_queue(fill, lost_in_ring),
         )
 
     def _rate(self, fitted: int) -> float | None:
@@ -74,3 +85,12 @@ class Watch:
             self._fitted.popleft()
         seconds, count = now - self._fitted[0][0], fitted - self._fitted[0][1]
         return count / seconds if seconds > 0.5 and count > 0 else None
+
+
+def _of_the_queue(fill: float | None, lost_in_ring: int) -> tuple[str, ...]:
+    """Words while there is still time to act, and words when frames are gone: a source that waits gives neither."""
+    if fill is None:
+        return ()
+    if lost_in_ring:
+        return FALLS_BEHIND, LOSES
+    return (FALLS_BEHIND,) if fill >= ALARM_FILL else ()

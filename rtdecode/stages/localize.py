@@ -45,6 +45,7 @@ class LocalizeStage:
         self._folder, self._make_fitter, self._late_ns = folder, make_fitter, late_ms * 1e6
         self._ring: RingReader | None = None
         self._done = False
+        self._source_waits = False
         self._newest = -1  # index of the newest frame that was given to the fitter or committed as lost
         self._tally = Tally()
         self._recent_ms: deque[float] = deque(maxlen=_RECENT)
@@ -74,7 +75,8 @@ class LocalizeStage:
         look = RingReader.open(path)
         shape, dtype = look.shape, look.dtype
         look.close()
-        if read_can_wait(self._folder):
+        self._source_waits = read_can_wait(self._folder)
+        if self._source_waits:
             self._late_ns = math.inf  # a recording's frames are late by nature
         self._fitter = self._make_fitter(shape, dtype)
         self._log = LogWriter.open(self._folder.path)
@@ -202,7 +204,8 @@ class LocalizeStage:
         if self._ring is None:
             return {"state": "starting"}
         latency = float(np.median(self._recent_ms)) if self._recent_ms else None
-        behind = {"behind": self._ring.waiting, "fill": self._ring.fill} if not self._done else {}
+        queue = {"behind": self._ring.waiting, "fill": self._ring.fill, "source_waits": self._source_waits}
+        behind = {} if self._done else queue
         state = "finished" if self._done else "running"
         return {"state": state, "latency_ms": latency, **self._tally.as_json(), **behind}
 

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 
+from rtdecode.cli.bench_line import Line
+from rtdecode.cli.terminal import status_line
+from rtdecode.core.config import EngineConfig
+from rtdecode.core.frames import FrameInfo
+from rtdecode.fit import engines
 from rtdecode.fit.bundle import ModelBundle
+from rtdecode.session.status import FALLS_BEHIND, LOSES, RunStatus, Watch
 
 DEADLINE_S = 120
 
@@ -87,3 +93,33 @@ def test_why_a_run_failed_is_said_once(tmp_path: Path, tiny_bundle: ModelBundle)
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
     assert done.returncode == 1 and done.stderr.startswith("rtdecode: the run failed: ")
     assert "failed: " not in done.stdout and "failed" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_a_fitter_that_falls_behind_is_told_before_frames_are_lost_and_when_they_are(
+    tmp_path: Path, tiny_bundle: ModelBundle
+) -> None:
+    engine = engines.build(EngineConfig(threads=1), tiny_bundle)
+    with Line.open(tiny_bundle, engine, tmp_path / "run", (16, 16)) as line:
+
+        def camera_sends(first: int, end: int) -> RunStatus:
+            for i in range(first, end):
+                line.ring.slot()[...] = line.frames[i % 16]
+                line.ring.publish(FrameInfo(i, 0, 0))
+            return Watch().status("running", {"received": end}, line.stage.status())
+
+        line.one(0)
+        assert camera_sends(1, 4).warnings == () and "queue" not in status_line(camera_sends(4, 4))
+        behind = camera_sends(4, 14)
+        assert behind.warnings == (FALLS_BEHIND,) and behind.lost == 0
+        assert "of the queue" in status_line(behind)
+        camera_sends(14, 60)  # more than the ring holds
+        for _ in range(3):
+            line.stage.step()
+        losing = camera_sends(60, 61)
+        assert losing.warnings == (FALLS_BEHIND, LOSES) and losing.lost > 0
+
+
+def test_a_recording_that_fills_its_queue_on_purpose_is_no_alarm() -> None:
+    said = {"behind": 15, "fill": 1.0, "source_waits": True, "lost_in_ring": 0}
+    status = Watch().status("running", {"received": 20}, said)
+    assert status.warnings == () and "of the queue" not in status_line(status)
