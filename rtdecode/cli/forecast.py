@@ -71,9 +71,9 @@ class Forecast:
 def forecast(load: CameraLoad, bundle: ModelBundle, engine: EngineConfig, seconds: float = SECONDS) -> Forecast:
     """Measure for about `seconds` on simulated frames through ring, fitter and log; raises EngineError."""
     shape = _measured_shape(load)
-    with tempfile.TemporaryDirectory() as scratch:
-        with Line.open(bundle, engines.build(engine, bundle), Path(scratch) / "run", shape) as line:
-            figures = timed(line.one, seconds)
+    built = engines.build(engine, bundle)
+    with tempfile.TemporaryDirectory() as scratch, Line.open(bundle, built, Path(scratch) / "run", shape) as line:
+        figures = timed(line.one, seconds)
     scale = shape[0] * shape[1] / load.n_pixels
     return Forecast(load, figures["frames_per_s"] * scale, figures["p99_ms"] / scale, shape)
 
