@@ -32,6 +32,8 @@ class EngineConfig(StrictModel):
     use: Literal["openvino", "onnxruntime", "torch"] = "openvino"
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: Annotated[int, Field(ge=0, le=256)] = 0  # 0: the engine's own choice
+    tile_px: Annotated[int, Field(ge=0)] | None = None  # largest side of a tile; None: large frames only; 0: never
+    halo_px: Annotated[int, Field(ge=8)] | None = None  # overlap of tiles; None: as wide as makes seams exact
 
 
 class DetectionConfig(StrictModel):

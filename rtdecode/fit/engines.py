@@ -7,6 +7,7 @@ from rtdecode.core.contracts import Engine
 from rtdecode.core.errors import EngineError
 from rtdecode.core.extras import install, is_there
 from rtdecode.fit.bundle import ModelBundle
+from rtdecode.fit.tiles import TiledEngine
 
 _EXTRA = {"torch": "train"}  # the others come with rtdecode
 
@@ -19,10 +20,15 @@ def check(config: EngineConfig) -> None:
 
 
 def build(config: EngineConfig, bundle: ModelBundle) -> Engine:
-    """The engine that `config` names, for this bundle; not yet started.
+    """The engine that `config` names, for this bundle, large fields in tiles; not yet started.
 
     No fallback: a missing library or a precision that the CPU lacks is an EngineError that says so.
     """
+    engine = _plain(config, bundle)
+    return engine if config.tile_px == 0 else TiledEngine(engine, bundle.network, config.tile_px, config.halo_px)
+
+
+def _plain(config: EngineConfig, bundle: ModelBundle) -> Engine:
     match config.use:
         case "openvino":
             from rtdecode.fit.engine_openvino import OpenVinoEngine

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from rtdecode.core.yaml_files import StrictModel
 
+DILATIONS = (1, 2, 4, 8)
+"""Of the dilated context's residual pairs."""
+
 
 class NetworkConfig(StrictModel):
     """Shape of a network. `stem` full works at camera resolution, half at 2 x 2 space-to-depth.

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rtdecode.fit.layout import DILATIONS
 from rtdecode.fit.layout import NetworkConfig as NetworkConfig  # lives there so that bundles load without torch
 from rtdecode.fit.scaling import Scaling
 
@@ -22,7 +23,6 @@ SIGMA_RANGE = 3.0
 P_BIAS = -5.5  # about 0.4 % of pixels hold an emitter at the start
 SIGMA_BIAS = math.log(0.5 / (SIGMA_RANGE - 0.5))  # sigma starts at 0.5 px (0.5 z_max)
 
-DILATIONS = (1, 2, 4, 8)
 ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 

@@ -17,7 +17,7 @@ from rtdecode.fit.bundle import PSF
 from rtdecode.sources import BUILT_IN
 from rtdecode.stages.acquire import AcquireStage
 from rtdecode.stages.decide import DecideStage, Wish
-from rtdecode.stages.notes import read_roi
+from rtdecode.stages.notes import note, read_roi
 from rtdecode.stages.record import RecordStage
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.safe_stop import SafeStopStage
@@ -115,6 +115,7 @@ def build_localize(folder: RunFolder, record: RunRecord) -> WorkerStage:
     from rtdecode.fit import engines
     from rtdecode.fit.bundle import ModelBundle
     from rtdecode.fit.fitter import Fitter
+    from rtdecode.fit.tiles import TiledEngine
     from rtdecode.stages.localize import LocalizeStage
 
     bundle = ModelBundle.load(record.model)
@@ -124,6 +125,8 @@ def build_localize(folder: RunFolder, record: RunRecord) -> WorkerStage:
         roi = replace(place, width_px=shape[1], height_px=shape[0])
         fitter = Fitter(bundle, engine, roi, record.camera, record.detection, record.allow_camera_mismatch)
         _warm_up(fitter, shape, dtype)
+        if isinstance(engine, TiledEngine) and engine.is_tiled:
+            note(folder, "localize", "tiles", cut=engine.description)
         return fitter
 
     return LocalizeStage(folder, make_fitter, record.limits.late_ms)

@@ -96,7 +96,7 @@ def test_caller_keeps_what_it_was_given(tiny_bundle: ModelBundle, use: str) -> N
 def test_wrong_blocks_are_refused_before_the_runtime(
     tiny_bundle: ModelBundle, use: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = build(EngineConfig(use=use), tiny_bundle)
+    engine = build(EngineConfig(use=use, tile_px=0), tiny_bundle)
     with pytest.raises(EngineError, match="start"):
         engine.infer(np.zeros((1, 8, 8), np.float32), np.zeros((2, 8, 4, 4), np.float32))
     with pytest.raises(EngineError, match="multiples of 8"):
