@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tiny_model import export_tiny
 
 from rtdecode.fit.bundle import ModelBundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's own cache neither helps nor suffers; processes of the tests share this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RTDECODE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

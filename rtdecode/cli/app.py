@@ -13,6 +13,7 @@ from rtdecode.cli import (
     calibrating_model,
     check_model,
     decide,
+    engine,
     estimating,
     estimating_camera,
     files,
@@ -32,7 +33,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-_FOR_MODELS = (calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, benchmark)
+_FOR_MODELS = (
+    calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, engine, benchmark,
+)  # fmt: skip
 for group in (runs, serve, decide, files, making, *_FOR_MODELS, tools):
     group.register(app)
 

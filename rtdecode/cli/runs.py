@@ -23,7 +23,10 @@ Out = Annotated[Path | None, typer.Option(help="Run folder; must not exist. Defa
 NoView = Annotated[bool, typer.Option("--no-view", help="Do not open the viewer.")]
 Model = Annotated[str, typer.Option(help="Folder of a bundle, or the name of a shipped one (`rtdecode models`).")]
 Engine = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
-Precision = Annotated[str, typer.Option(help="fp32, or bf16 where the CPU has it.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="fp32, bf16 or int8. Default: bf16 where the CPU has it and the model passes, else fp32."),
+]
 
 
 def demo(
@@ -35,7 +38,7 @@ def demo(
     density: Annotated[float, typer.Option(min=0, help="Emitters per square micrometre and frame.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of the simulated sample.")] = 1,
     engine: Engine = "openvino",
-    precision: Precision = "fp32",
+    precision: Precision = None,
 ) -> None:
     """Main job on a simulated camera behind a real Micro-Manager core: live, about a minute, with a score.
 
@@ -77,7 +80,7 @@ def replay(
     pace: Annotated[str, typer.Option(help="max, recorded, or frames per second.")] = "max",
     units: Annotated[str | None, typer.Option(help="adu or photons; needed for float recordings.")] = None,
     engine: Engine = "openvino",
-    precision: Precision = "fp32",
+    precision: Precision = None,
     allow_camera_mismatch: Annotated[bool, typer.Option(help="Run although the cameras differ.")] = False,
     first: Annotated[int, typer.Option(min=0, help="First frame of the recording to take.")] = 0,
     last: Annotated[int | None, typer.Option(min=1, help="Frame before which to end.")] = None,
@@ -181,7 +184,9 @@ def _run(config: RunConfig, origin: str, *, csv: bool = False, inline: bool = Fa
     if problem:
         config = config.model_copy(update={"view": False})
     with Display(config, f"no viewer: {problem}" if problem else None) as display:
-        result = session.run(config, origin=origin, interrupt=interrupt, on_status=display.show, inline=inline)
+        result = session.run(
+            config, origin=origin, interrupt=interrupt, on_status=display.show, inline=inline, tell=display.tell
+        )
     files = make_files(result.folder, csv=csv)
     with outliving(sys.stdout):
         print_summary(result.folder, result.report, files, reason=result.outcome.as_asked)  # else it is the last line

@@ -67,6 +67,11 @@ class Display:
             with outliving(sys.stdout):
                 self._live.stop()
 
+    def tell(self, sentence: str) -> None:
+        """Something that is done before the run begins."""
+        with outliving(sys.stdout):
+            self._console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
     def show(self, status: RunStatus) -> None:
         """One moment of the run."""
         with outliving(sys.stdout):

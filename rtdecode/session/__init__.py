@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rtdecode.core.config import RunConfig
 from rtdecode.core.errors import ConfigError, RtdecodeError, RunFolderError, SourceError
 from rtdecode.core.interrupt import Interrupt
+from rtdecode.session.admit import admitted
 from rtdecode.session.children import start_viewer
 from rtdecode.session.inline import InlineSession
 from rtdecode.session.listening import Listening
@@ -35,16 +37,18 @@ class RunResult:
 
 def run(
     config: RunConfig, *, origin: str = "configuration", interrupt: Interrupt | None = None,
-    on_status: OnStatus | None = None, inline: bool = False,
+    on_status: OnStatus | None = None, inline: bool = False, tell: Callable[[str], None] | None = None,
 ) -> RunResult:  # fmt: skip
     """Run `config` to its end, with workers as processes or `inline` in this one; writes the report.
 
-    Raises RtdecodeError only where no run began (bundle, camera, configuration, folder); what goes wrong
+    `tell` hears what is done before the run begins: which engine serves, and that it is checked if that takes seconds.
+    Raises RtdecodeError only where no run began (bundle, camera, configuration, engine, folder); what goes wrong
     later is the run's outcome.
     """
     record = resolve(config, origin)
     if not inline:
         _refuse_another_process(record)
+    record = admitted(record, tell or _unheard)
     folder = _begin(record)
     kind = InlineSession if inline else ProcessSession
     for caution in record.cautions:
@@ -101,6 +105,10 @@ def _refuse_another_process(record: RunRecord) -> None:
         "in processes of its own, where there is none. Call rtdecode.session.listen in that program "
         "(docs/micromanager.md, 'Listening to an MDA'), or let rtdecode run the camera: use: micromanager or mmcore"
     )
+
+
+def _unheard(sentence: str) -> None:
+    """Nobody listens."""
 
 
 def _silent(status: RunStatus) -> None:

@@ -28,13 +28,13 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     A user's own source or policy is not loaded here: the session runs no user code; its worker checks it
     before the camera is touched. Raises BundleError, CameraMismatch, ConfigError, PluginError.
     """
-    with _told_where(origin, "model"):
+    with told_where(origin, "model"):
         bundle = ModelBundle.load(config.model)
-    with _told_where(origin, "engine", "use"):
+    with told_where(origin, "engine", "use"):
         engines.check(config.engine)
     recorded, camera_from = (None, "") if config.camera else _recorded_camera(config)
     camera = config.camera or recorded or bundle.camera
-    with _told_where(origin, "camera"), _told_of(camera_from):
+    with told_where(origin, "camera"), _told_of(camera_from):
         check_camera(bundle.camera, camera, config.allow_camera_mismatch)
         camera = camera.with_maps_in(plugins.beside(origin))
         if camera.maps is not None:
@@ -42,9 +42,9 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     source = plugins.absolute(config.source, origin)
     policies = tuple(plugins.absolute(policy, origin) for policy in config.policies)
     for number, policy in enumerate(policies):
-        with _told_where(origin, "policies", number, "use"):
+        with told_where(origin, "policies", number, "use"):
             plugins.check_place(policy.use, {})
-    with _told_where(origin, "source", "use"):
+    with told_where(origin, "source", "use"):
         plugins.check_place(source.use, BUILT_IN)
     record = RunRecord(
         **config.model_dump(exclude={"source", "policies", "model", "camera", "out"}),
@@ -66,7 +66,7 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
 
 
 @contextmanager
-def _told_where(origin: str, *key: str | int) -> Iterator[None]:
+def told_where(origin: str, *key: str | int) -> Iterator[None]:
     """Errors of one value begin with its place in the file that the user wrote, where there is one."""
     try:
         yield

@@ -13,7 +13,7 @@ from rtdecode.core.config import RunConfig
 from rtdecode.core.yaml_files import KeyPath, key_lines, validate
 from rtdecode.streams.run_folder import RunFolder
 
-PACKAGES = ("numpy", "numba", "openvino", "onnxruntime", "pyzmq", "pymmcore", "pymmcore-plus", "torch")
+PACKAGES = ("numpy", "numba", "openvino", "nncf", "onnxruntime", "pyzmq", "pymmcore", "pymmcore-plus", "torch")
 
 
 class RunRecord(RunConfig):
@@ -22,6 +22,7 @@ class RunRecord(RunConfig):
     origin: str  # the file that the configuration came from, or words
     camera_assumed: bool = False  # nobody said what camera took the frames; the model's own was taken
     camera_from: str = ""  # run.yaml of the recorded run whose camera was taken
+    engine_check: str = ""  # what the admission gate said of the engine, with its figures
     cautions: tuple[str, ...] = ()  # what is odd in the recording, found before the run began
     model_name: str
     model_sha256: str

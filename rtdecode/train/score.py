@@ -19,7 +19,7 @@ from rtdecode.core.errors import BundleError
 from rtdecode.core.frames import Frame, FrameInfo, Roi
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters, Localizations
 from rtdecode.fit.bundle import ModelBundle
-from rtdecode.fit.engines import build
+from rtdecode.fit.engines import REFERENCE, build
 from rtdecode.fit.fitter import Fitter
 from rtdecode.physics.camera import adu_from_photons
 from rtdecode.physics.crlb import Bounds, crlb
@@ -271,7 +271,7 @@ def _conditions(engine: EngineConfig, seed: int, psf: Psf) -> dict[str, Any]:
         "matching": Rules().method,
         "frame_px": list(SHAPE_PX),
         "engine": engine.use,
-        "precision": engine.precision,
+        "precision": engine.precision or REFERENCE,
     }
 
 
