@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 FIRST = 3
@@ -20,33 +20,37 @@ def in_floating_point(model: Any) -> list[str]:
     The first convolutions after the frames and the last before the maps with all that stands before, between and
     behind them (camera conversion, physical units), and convolutions between two such (the narrow one of `fine`).
     """
-    frames, maps = model.input("frames_adu").get_node(), model.output("maps").get_node()
-    first, heads = _near(frames, _readers, FIRST), _near(maps, _sources, HEADS)
-    kept = {node.get_friendly_name(): node for node in first + heads}
-    for node in model.get_ops():
+    ordered = model.get_ordered_ops()
+    # The longest way from the frames: by a skip connection a decoder's last convolution is as near as a first one.
+    after = _convolutions_from(model.input("frames_adu").get_node(), ordered, _sources, max)
+    # The shortest way to the maps: the correction of `fine` is a detour, and its heads are heads all the same.
+    before = _convolutions_from(model.output("maps").get_node(), ordered[::-1], _readers, min)
+    kept = {node.get_friendly_name() for node in ordered if _near(node, after, FIRST) or _near(node, before, HEADS)}
+    for node in ordered:
         if _is_convolution(node) and _all_kept(node, _sources, kept) and _all_kept(node, _readers, kept):
-            kept[node.get_friendly_name()] = node
-    return [name for name, node in kept.items() if node.get_type_name() not in ("Constant", "Parameter", "Result")]
+            kept.add(node.get_friendly_name())
+    computed = [node for node in ordered if node.get_type_name() not in ("Constant", "Parameter", "Result")]
+    return [node.get_friendly_name() for node in computed if node.get_friendly_name() in kept]
 
 
-def _near(start: Any, steps: Steps, most: int) -> list[Any]:
-    """Operations that fewer than `most` convolutions part from `start`, and the convolutions that do."""
-    crossed, waiting = {start.get_friendly_name(): (0, start)}, [start]
-    while waiting:
-        node = waiting.pop()
-        so_far = crossed[node.get_friendly_name()][0]
-        if _is_convolution(node) and so_far == most:
-            continue
-        for other in steps(node):
-            count = so_far + _is_convolution(other)
-            known = crossed.get(other.get_friendly_name())
-            if count <= most and (known is None or count < known[0]):
-                crossed[other.get_friendly_name()] = (count, other)
-                waiting.append(other)
-    return [node for _, node in crossed.values()]
+def _convolutions_from(
+    start: Any, ordered: Sequence[Any], earlier: Steps, chosen: Callable[..., int]
+) -> dict[str, int]:
+    """Name -> convolutions from `start` to each operation, its own included; `ordered` begins on that side."""
+    count = {start.get_friendly_name(): 0}
+    for node in ordered:
+        ways = [count[other.get_friendly_name()] for other in earlier(node) if other.get_friendly_name() in count]
+        if ways and node.get_friendly_name() not in count:
+            count[node.get_friendly_name()] = chosen(ways) + _is_convolution(node)
+    return count
 
 
-def _all_kept(node: Any, steps: Steps, kept: dict[str, Any]) -> bool:
+def _near(node: Any, count: dict[str, int], most: int) -> bool:
+    """Among the `most` convolutions, or beyond none but fewer of them."""
+    return count.get(node.get_friendly_name(), most + 1) <= (most if _is_convolution(node) else most - 1)
+
+
+def _all_kept(node: Any, steps: Steps, kept: set[str]) -> bool:
     """Whether every convolution next to this one, that way, is among those kept; there must be one."""
     found, waiting, seen = [], list(steps(node)), set()
     while waiting:
