@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.analysis.evaluate import score
+from rtdecode.analysis.evaluate import Rules, score
 from rtdecode.analysis.match import match
 from rtdecode.core.localizations import EMITTER_DTYPE, Emitters, Localizations
 
@@ -48,7 +48,8 @@ class Agreement:
     `added_axial_nm` are over the third of the pairs with the smallest lateral and axial sigma: half a nanometre
     counts there. Over all pairs the rms is ruled by the few that read a blurred heap as two emitters instead of
     one, tens of nanometres apart with sigmas of a hundred; these are held by `*_over_sigma`, the rms over all
-    pairs of distance over the reference's sigma, and by the Jaccard index.
+    pairs of distance over the reference's sigma, and by the Jaccard index. A reference without z (2D, sigma_z 0)
+    is matched and judged in x and y; any z of the engine then counts in nm.
     """
 
     n_frames: int
@@ -95,13 +96,16 @@ def agreement(
     emitters: Emitters, reference: Localizations, found: Localizations, frames: NDArray[np.int64]
 ) -> Agreement:
     """Hold an engine's localizations `found` against the `reference` engine's, over `frames` with known truth."""
-    truths = [score(emitters, one, frames=frames).jaccard for one in (reference, found)]
+    tells_z = bool((reference.sigma_z_nm > 0).any()) or not len(reference)
+    rules = Rules() if tells_z else Rules(axial_nm=math.inf, dims=2)
+    truths = [score(emitters, one, frames=frames, rules=rules).jaccard for one in (reference, found)]
     rows, columns = match(_as_emitters(reference), found).T
     a, b = reference[rows], found[columns]
     x, y, z = (_column(b, name) - _column(a, name) for name in ("x_nm", "y_nm", "z_nm"))
     lateral, sigma = np.hypot(x, y), np.hypot(_column(a, "sigma_x_nm"), _column(a, "sigma_y_nm"))
-    axial, sigma_z = np.abs(z), _column(a, "sigma_z_nm")
-    ratios = [_column(b, name) / _column(a, name) for name in ("sigma_x_nm", "sigma_y_nm", "sigma_z_nm")]
+    axial, sigma_z = np.abs(z), _column(a, "sigma_z_nm") if tells_z else np.ones(len(a))
+    ratios = [_column(b, name) / _column(a, name) for name in ("sigma_x_nm", "sigma_y_nm")]
+    ratios.append(_column(b, "sigma_z_nm") / sigma_z if tells_z else np.ones(len(a)))
     return Agreement(
         n_frames=len(frames),
         n_reference=len(reference),

@@ -106,3 +106,14 @@ def test_an_engine_that_finds_nothing_is_refused() -> None:
     assert blind.n_pairs == 0
     assert len(blind.faults()) == 8  # what is not a number is not within a limit
     assert blind.as_dict()["added_lateral_nm"] is None
+
+
+def test_without_z_only_x_and_y_are_judged() -> None:
+    """A 2D model says z 0 and sigma 0, wherever the emitters are."""
+    zero = np.zeros(N, np.float32)
+    flat, deep = replace(reference(), sigma_z_nm=zero), truth()
+    deep["z_nm"] = np.linspace(-700, 700, N)
+    same = agreement(deep, flat, flat, FRAMES)
+    assert same.jaccard_reference == 1.0 and same.faults() == []
+    moved = agreement(deep, flat, replace(flat, z_nm=zero + np.float32(2.0)), FRAMES)
+    assert any("added axial error 2 nm" in fault for fault in moved.faults())
