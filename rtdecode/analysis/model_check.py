@@ -39,8 +39,9 @@ CHECKS = (
 SIGNIFICANT = 4.0  # standard errors
 CLEARLY_BETTER = 5.0  # standard errors of the mean gain of a PSF over the model's, of many that are tried
 GAIN_TOLERANCE = 0.2  # relative
-BASELINE_TOLERANCE = 0.02  # of the dark level above the baseline
-BASELINE_SEEN = 0.03  # likewise: a recording that could hide so much says nothing of the baseline
+BASELINE_TOLERANCE = 0.04  # of the dark level above the baseline: sharp spots alone make half of it
+BASELINE_CLOSE, CLOSE = 0.02, 2.5  # likewise, and standard errors: off by more, but not surely, is not called right
+BASELINE_SEEN = 0.04  # likewise: a recording that could hide so much says nothing of the baseline
 EXCLUDED = 3.0  # standard errors by which a PSF must fit worse than the model's before it is said not to be the case
 PIXEL_TOLERANCE = 0.07  # relative
 SIGMA_RANGE = (0.5, 2.0)  # median of the model's sigma over the single-frame bound, of lone emitters
@@ -124,9 +125,10 @@ def _of_baseline(evidence: CameraEvidence, camera: Camera) -> Finding:
         return Finding("baseline", "unknown", "the light varies too little over the frames to tell the baseline")
     words = f"the noise puts the baseline at {evidence.baseline_adu:.4g} ± {se:.2g} ADU, stated is "
     words += f"{camera.baseline_adu:g} ADU"
-    if abs(off) <= max(SIGNIFICANT * se, BASELINE_TOLERANCE * abs(evidence.dark_adu - camera.baseline_adu), 1.0):
-        if SIGNIFICANT * se > BASELINE_SEEN * abs(evidence.dark_adu - camera.baseline_adu):
-            return Finding("baseline", "unknown", f"{words}: too vague to see a wrong one; look at more frames")
+    level = abs(evidence.dark_adu - camera.baseline_adu)
+    if abs(off) <= max(SIGNIFICANT * se, BASELINE_TOLERANCE * level, 1.0):
+        if SIGNIFICANT * se > BASELINE_SEEN * level or abs(off) > max(CLOSE * se, BASELINE_CLOSE * level, 1.0):
+            return Finding("baseline", "unknown", f"{words}: too vague to tell a wrong one; look at more frames")
         return Finding("baseline", "ok", words)
     return Finding("baseline", "warning", f"{words}: measure it from frames taken with the shutter closed")
 

@@ -127,8 +127,9 @@ def training_yaml(
         *_wrongness(z.tells, camera, pixels),
         "",
         "batch: {clips: 8, frames: 5}      # 24 supervised frames a step",
+        *([] if z.tells else ["loss: {cross_entropy: 0.5, axis_weights: [1.0, 1.0, 1.0, 0.0]}  # photons, x, y, z"]),
         "optimiser: {learning_rate: 1.5e-3, weight_decay: 0.01, warmup_iterations: 300, clip_norm: 1.0, "
-        "ema_decay: 0.999}",
+        f"{'' if z.tells else 'skip_norm: 5000, '}ema_decay: 0.999}}",
         f"iterations: {_ITERATIONS}",
         f"min_photons: {min(100.0, _round(0.3 * ranges.photons_mean)):g}  # dimmer ones are not asked for",
         "seed: 1",

@@ -72,7 +72,8 @@ def test_the_training_trains(movie: Path, tmp_path: Path) -> None:
     assert run(["estimate", str(movie / "movie.tif"), *options]) == 0
     text = (out / "train.yaml").read_text()
     short = text.replace("iterations: 11000", "iterations: 2").replace("clips: 8", "clips: 1")
-    assert short != text
+    short += "calibration_share: 0\n"  # it would take minutes
+    assert short.count("iterations: 2\n") == 1 and "clips: 1," in short
     (out / "train.yaml").write_text(short)
     assert run(["train", str(out / "train.yaml"), "--out", str(tmp_path / "training")]) == 0
     bundle = ModelBundle.load(tmp_path / "training" / "bundle")
