@@ -37,20 +37,30 @@ class Recipe(StrictModel):
 
 
 class Budgets(StrictModel):
-    """Each network is trained twice: for a number of steps, and for what one core does in this time."""
+    """For a number of steps, and, where `seconds` is stated, once more for what one core does in this time."""
 
     iterations: Count
-    seconds: Positive
+    seconds: Positive | None = None
 
 
 class JudgeConfig(StrictModel):
     """Movies of `rtdecode evaluate`'s kind with other seeds: one set to choose a threshold on, one to judge."""
 
     frames: dict[float, Count] = Field(default={0.2: 700, 1.0: 200, 2.0: 125}, min_length=1)  # by density per um²
+    choosing_density: Positive = 1.0  # per um², one of `frames`: short trainings state a lower p, each its own
     choosing_seed: Count = 4102
     judging_seed: Count = 4103
     peak: Share = 0.05  # short trainings spread p over neighbours; the same for all
     accepts: tuple[Share, ...] = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+
+    @model_validator(mode="after")
+    def _choosing_density_is_there(self) -> JudgeConfig:
+        if self.choosing_density not in self.frames:
+            has = ", ".join(f"{density:g}" for density in self.frames)
+            raise ValueError(
+                f"judge.choosing_density: {self.choosing_density:g} is not among `frames`, which has {has}"
+            )
+        return self
 
 
 class SpeedConfig(StrictModel):
@@ -78,9 +88,14 @@ class Family(StrictModel):
             raise ValueError(f"networks: each needs its own name, found {', '.join(sorted(twice))} more than once")
         return self
 
+    @property
+    def budget_names(self) -> tuple[BudgetName, ...]:
+        """The budgets that are stated."""
+        return ("iterations",) if self.budgets.seconds is None else ("iterations", "wall-clock")
+
     def iterations(self, member: Member, budget: BudgetName) -> int:
         """Steps of one training; the cosine ends at zero with the last, so they must be known before the first."""
-        if budget == "iterations":
+        if budget == "iterations" or self.budgets.seconds is None:
             return self.budgets.iterations
         return max(1, round(self.budgets.seconds / member.s_per_iteration))
 

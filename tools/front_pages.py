@@ -31,10 +31,10 @@ def write_pages(out: Path, figures: Figures) -> list[Path]:
 def words_of(figures: Figures) -> dict[str, str]:
     """What each budget is, for titles and legends."""
     budgets = figures["family"]["budgets"]
-    return {
-        "iterations": f"{budgets['iterations']:,} steps each",
-        "wall-clock": f"{budgets['seconds'] / 60:g} minutes of one core each",
-    }
+    words = {"iterations": f"{budgets['iterations']:,} steps each"}
+    if budgets["seconds"] is not None:
+        words["wall-clock"] = f"{budgets['seconds'] / 60:g} minutes of one core each"
+    return words
 
 
 def table(figures: Figures) -> str:

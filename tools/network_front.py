@@ -1,14 +1,15 @@
-"""The front of accuracy against arithmetic, by experiment: a family of networks, one recipe, two budgets.
+"""The front of accuracy against arithmetic, by experiment: a family of networks, one recipe, one or two budgets.
 
     export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1
     python tools/network_front.py configs/network-front.yaml --out train_runs/network-front --measure    s per iteration
     python tools/network_front.py configs/network-front.yaml --out train_runs/network-front              everything
     ... --only half-32 full-24 --budget iterations     some of it; what is done is skipped, what was cut goes on
-    ... --star rtdecode/models/astigmatic-light        long-trained bundles beside them, judged by the same rules
+    ... --also rtdecode/models/astigmatic-light        long-trained bundles beside them, judged by the same rules
     ... --pages                                        only front.json, front.md, front.png of what is done
 
-Every network is trained twice: for the same number of steps, and for what one core does in the same time. Judged on
-movies that no training draws, at the `accept` that gives each the best mean Jaccard on another set of movies.
+Every network is trained for the same number of steps and, where the file has `budgets.seconds`, once more for what
+one core does in the same time. Judged on movies that no training draws, at the `accept` that gives each the best
+Jaccard at 1 emitter per um² on another movie.
 Pages are written after every training. Frames a second are measured once for each network, at the end: on an idle
 machine, or again with --speed-again. Needs torch and matplotlib.
 """
@@ -113,12 +114,10 @@ def judged(bundle: ModelBundle, rules: JudgeConfig, path: Path) -> Figures:
 
 
 def chosen_accept(bundle: ModelBundle, rules: JudgeConfig) -> float:
-    """The threshold with the best mean Jaccard over the densities, on movies that are not judged."""
-    jaccards = [
-        [score["jaccard"] or 0.0 for score in _scores(bundle, rules, density, n, rules.choosing_seed, rules.accepts)]
-        for density, n in rules.frames.items()
-    ]
-    return rules.accepts[int(np.argmax(np.mean(jaccards, axis=0)))]
+    """The threshold with the best Jaccard at one density, on a movie that is not judged."""
+    density = rules.choosing_density
+    scores = _scores(bundle, rules, density, rules.frames[density], rules.choosing_seed, rules.accepts)
+    return rules.accepts[int(np.argmax([score["jaccard"] or 0.0 for score in scores]))]
 
 
 def _scores(
@@ -183,11 +182,11 @@ def _done(family: Family, out: Path, budgets: Sequence[BudgetName] = BUDGETS) ->
 
 
 def _runs(family: Family, only: Sequence[str], budgets: Sequence[BudgetName]) -> Iterator[Run]:
-    """Cheap ones first within a budget, as the file has them; raises TrainingError for a name it has not."""
+    """In the file's order within a budget that it states; raises TrainingError for a name it has not."""
     names = [member.name for member in family.networks]
     if unknown := set(only) - set(names):
         raise TrainingError(f"--only: no network {', '.join(sorted(unknown))}; the file has {', '.join(names)}")
-    for budget in budgets:
+    for budget in (name for name in budgets if name in family.budget_names):
         for member in family.networks:
             if not only or member.name in only:
                 yield run_of(family, member, budget)
@@ -220,7 +219,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("train_runs/network-front"), help="folder of everything")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="some of the networks")
     parser.add_argument("--budget", nargs="+", choices=BUDGETS, default=BUDGETS, help="one of the two")
-    parser.add_argument("--star", nargs="+", default=[], metavar="BUNDLE", help="long-trained bundles beside them")
+    parser.add_argument(
+        "--also", dest="star", nargs="+", default=[], metavar="BUNDLE", help="long-trained bundles beside them"
+    )
     parser.add_argument("--measure", action="store_true", help="only print seconds of a step, for the file")
     parser.add_argument("--pages", action="store_true", help="train and measure nothing; write the pages")
     parser.add_argument("--speed-again", action="store_true", help="measure frames a second anew")

@@ -145,9 +145,24 @@ def test_faults_of_the_file_and_of_only_are_named(folder: Path) -> None:
 def test_the_shipped_family_trains_its_base() -> None:
     family = front_config.load_family(ROOT / "configs" / "network-front.yaml")
     base = load_training(family.base)
-    run = front_config.run_of(family, family.networks[-1], "wall-clock")
+    run = front_config.run_of(family, family.networks[-1], "iterations")
     assert run.training.simulation == base.simulation and run.training.loss == base.loss
     assert run.training.network.features == 48 and run.training.network.heads == "separate"
-    assert run.training.iterations == round(family.budgets.seconds / family.networks[-1].s_per_iteration)
+    assert run.training.iterations == family.budgets.iterations
     least = min(family.iterations(m, budget) for m in family.networks for budget in network_front.BUDGETS)
     assert least > 2 * family.recipe.optimiser.warmup_iterations
+
+
+def test_without_seconds_there_is_one_budget(folder: Path) -> None:
+    (folder / "one.yaml").write_text(yaml.safe_dump(FAMILY | {"budgets": {"iterations": 7}}), encoding="utf-8")
+    family = front_config.load_family(folder / "one.yaml")
+    runs = list(network_front._runs(family, [], network_front.BUDGETS))
+    assert [run.folder_name for run in runs] == ["small-7", "large-7"]
+    assert front_pages.words_of({"family": family.model_dump(mode="json")}) == {"iterations": "7 steps each"}
+
+
+def test_a_choosing_density_without_a_movie_is_refused(folder: Path) -> None:
+    fields = FAMILY | {"judge": {"frames": {0.5: 4}}}
+    (folder / "density.yaml").write_text(yaml.safe_dump(fields), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"choosing_density: 1 is not among `frames`, which has 0\.5"):
+        front_config.load_family(folder / "density.yaml")
