@@ -48,7 +48,8 @@ def camera_evidence(frames_adu: NDArray[np.generic], camera: Camera) -> CameraEv
 
     Noise is what passes a high-pass beyond the optics (after Heintzmann et al. 2016, "Calibrating photon counts from a
     single image", arXiv:1611.05654): its variance against the level is a line whose slope is the gain (twice the gain
-    with multiplication), and which meets zero at the baseline, less the read noise. The level rises where emitters are; dim and unseen ones obey the same line.
+    with multiplication), and which meets zero at the baseline, less the read noise. The level rises where emitters
+    are; dim and unseen ones obey the same line.
     """
     parts = [part for part in np.array_split(np.asarray(frames_adu), BLOCKS) if len(part)]
     dark, sums = _sums(parts, PLAIN)  # (blocks, bins, 3)

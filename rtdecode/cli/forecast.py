@@ -114,6 +114,6 @@ def _advice(found: Forecast, engine: EngineConfig, able_bf16: bool) -> list[str]
     advice = [f"at most {found.rate_fps * COMFORT:.3g} frames/s at this size"]
     if side >= 16:
         advice.append(f"or a region of about {side} x {side} px at this rate")
-    if able_bf16 and engine.precision == "fp32":
+    if able_bf16 and (engine.precision or engines.REFERENCE) == "fp32":
         advice.append("or `engine: {precision: bf16}`: this CPU has bf16, about half the time")
     return [*advice, "or a lighter model, an idle machine with more cores, or a GPU"]

@@ -10,7 +10,7 @@ import typer
 
 def doctor(
     camera: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT@FPS in px and frames/s: will this machine keep up with it?")
+        str | None, typer.Option(help="WIDTHxHEIGHT@FPS in px and frames/s: say whether this machine keeps up.")
     ] = None,
     model: Annotated[str, typer.Option(help="Bundle, for --camera.")] = "astigmatic-light",
     engine: Annotated[str, typer.Option(help="Engine, for --camera.")] = "openvino",

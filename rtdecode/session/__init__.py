@@ -48,6 +48,7 @@ def run(
     record = resolve(config, origin)
     if not inline:
         _refuse_another_process(record)
+    RunFolder.refuse_taken(record.out)  # before the gate, which takes seconds
     record = admitted(record, tell or _unheard)
     folder = _begin(record)
     kind = InlineSession if inline else ProcessSession

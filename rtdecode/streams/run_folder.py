@@ -40,11 +40,9 @@ class RunFolder:
         fields = _mapping(run_yaml_text, str(path / "run.yaml"))
         if _BLOCK in fields:
             raise RunFolderError(f"{path}: the configuration may not have the key '{_BLOCK}', the run writes it")
+        cls.refuse_taken(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            taken = next(path.iterdir(), None)
-            if taken is not None:
-                raise RunFolderError(f"{path}: is not empty ({taken.name}); choose another --out or remove it")
         except OSError as error:
             raise RunFolderError(f"{path}: the run folder cannot be made: {error}") from error
         folder = cls(path)
@@ -55,6 +53,16 @@ class RunFolder:
             folder.discard()
             raise RunFolderError(f"{path}: the run folder cannot be made: {error}") from error
         return folder
+
+    @staticmethod
+    def refuse_taken(path: Path) -> None:
+        """Raise RunFolderError where `create` would find something at `path`; nothing is written."""
+        try:
+            taken = next(path.iterdir(), None) if path.exists() else None
+        except OSError as error:
+            raise RunFolderError(f"{path}: the run folder cannot be made: {error}") from error
+        if taken is not None:
+            raise RunFolderError(f"{path}: is not empty ({taken.name}); choose another --out or remove it")
 
     def discard(self) -> None:
         """Undo `create` for a run that cannot begin; files that it did not make stay, and the folder then, too."""
