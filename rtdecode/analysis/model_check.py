@@ -103,7 +103,7 @@ def check_model(
     findings.append(_of_sigma(ratio, alone))
     numbers = _numbers(evidence, camera, crops, fits, localizations, mean_adu, len(frames_adu))
     numbers |= {"sigma_over_bound": ratio, "excess_chi2": {name: list(pair) for name, pair in excess.items()}}
-    residuals = {name: np.mean(one.residuals, axis=0) for name, one in fits.items()}
+    residuals = {name: np.mean(one.residuals, axis=0) for name, one in fits.items() if excess}
     return ModelCheck(findings, _plain(numbers), residuals, excess)
 
 

@@ -84,7 +84,7 @@ def write_estimate_page(path: Path, view: EstimateView) -> None:
     for k in range(len(view.frames)):
         rings = ((view.spots[k], FIRST), (view.isolated[k], THIRD))
         title = ("A sparse frame", "A usual frame", "A dense frame")[k]
-        below = f"{len(view.spots[k])} spots found, {len(view.isolated[k])} of them alone (green)"
+        below = f"{len(view.spots[k])} spots found, {len(view.isolated[k])} of them fitted as lone ones (green)"
         picture(image, cells[8 + k], CELL, view.frames[k], title, below, rings)
     paragraph(image, (GAP, 70 + 3 * (CELL[1] + GAP)), words, width - 2 * GAP)
     image.save(path, format="PNG")
