@@ -20,7 +20,7 @@ from rtdecode.physics.simulate import PhotonConfig, SimulationConfig, simulate_m
 
 BUNDLE = ModelBundle.load("astigmatic-light")
 PSF, CAMERA = SplinePsf.load(BUNDLE.psf_path), BUNDLE.camera
-TRAINED = Trained(**BUNDLE.card.ranges.model_dump())
+TRAINED = Trained((100, 25000), (30, 225), (0, 3), (-750, 750))  # photons, background, density, z
 
 
 def movie(

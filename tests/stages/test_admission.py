@@ -27,7 +27,7 @@ ONNX_RUNTIME = EngineConfig(use="onnxruntime", precision="fp32", threads=1)
 
 @pytest.fixture(scope="module")
 def light() -> ModelBundle:
-    return ModelBundle.load("astigmatic-light")
+    return ModelBundle.load("astigmatic-scmos-light")
 
 
 @pytest.fixture(scope="module", autouse=True)
