@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,6 @@ from rtdecode.core.localizations import Localizations
 Range = tuple[float, float]
 
 MAX_SHARE_OUTSIDE = 0.2  # of the localizations beyond what was trained; the tails of a good run reach a few percent
-MODEL_AGREES = 0.7
-"""Of the highest background, what the model must say where all pixels are above it: its output ends at background_max,
-which may be less than what blobs of the training reached (300 of 405 photons); crowded emitters leave it far lower."""
 ENOUGH = 50  # localizations whose median background means something
 _RETRAIN = "train a model for such data, or check the camera's values"
 
@@ -28,6 +26,7 @@ class Trained:
     background: Range  # photons per pixel
     density_per_um2: Range  # emitters per square micrometre and frame
     z_nm: Range
+    background_end: float = math.inf  # the model can say no more; blobs of a training may have been brighter
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def doubts(
     """
     if n_frames == 0:
         return []
-    found = _of_background(mean_frame_adu, localizations, camera, trained.background)
+    found = _of_background(mean_frame_adu, localizations, camera, trained)
     if len(localizations) == 0:
         return [*found, Doubt("localizations", f"nothing was localized in {n_frames} frames")]
     if not found:  # a background that the model cannot tell would pass for light of emitters
@@ -78,12 +77,13 @@ def density_um2(
 
 
 def _of_background(
-    mean_frame_adu: NDArray[np.floating], localizations: Localizations, camera: Camera, trained: Range
+    mean_frame_adu: NDArray[np.floating], localizations: Localizations, camera: Camera, ranges: Trained
 ) -> list[Doubt]:
     """Emitters only add light: the median is above the background, and the darkest pixels are near it.
 
     Where emitters are everywhere no pixel is dark: then it is high only if the model says so as well.
     """
+    trained, background_end = ranges.background, ranges.background_end
     darkest, median = (float(value) for value in np.percentile(mean_frame_adu, [5, 50]))
     if median < camera.baseline_adu:
         words = f"half of the pixels are on average below {median:.4g} ADU, under the camera's baseline of "
@@ -93,7 +93,7 @@ def _of_background(
     inferred = float(np.median(localizations.background)) if known else np.nan
     if most < trained[0] or (known and max(inferred, least) < trained[0]):
         found = f"at most {most:.3g}" if most < trained[0] else f"about {least:.3g}"
-    elif least > trained[1] and not inferred < MODEL_AGREES * trained[1]:
+    elif least > trained[1] and not inferred < 0.95 * min(trained[1], background_end):
         found = f"about {least:.3g}"
     else:
         return []

@@ -94,7 +94,7 @@ def check_model(
     findings = [_of_gain(evidence, camera), _of_baseline(evidence, camera)]
     crops = bright_lone_crops(frames_adu, localizations, camera)
     fits = {n: fit_crops(crops, one) for n, one in psf_hypotheses(psf).items()} if psf and len(crops) else {}
-    excess = _all_excess(fits) if len(crops) >= MIN_CROPS else {}
+    excess = _all_excess(fits) if fits and len(crops) >= MIN_CROPS else {}
     shape = [*_of_psf(excess, len(crops), psf.px_nm[0] if psf else np.nan)]
     shape.append(_of_scan(crops, fits, localizations, scan_step_nm))
     findings += shape if psf is None or psf.tells_z else [_without_orientation(one) for one in shape]
@@ -127,8 +127,10 @@ def _of_baseline(evidence: CameraEvidence, camera: Camera) -> Finding:
     words += f"{camera.baseline_adu:g} ADU"
     level = abs(evidence.dark_adu - camera.baseline_adu)
     if abs(off) <= max(SIGNIFICANT * se, BASELINE_TOLERANCE * level, 1.0):
-        if SIGNIFICANT * se > BASELINE_SEEN * level or abs(off) > max(CLOSE * se, BASELINE_CLOSE * level, 1.0):
+        if SIGNIFICANT * se > BASELINE_SEEN * level:
             return Finding("baseline", "unknown", f"{words}: too vague to tell a wrong one; look at more frames")
+        if abs(off) > max(CLOSE * se, BASELINE_CLOSE * level, 1.0):
+            return Finding("baseline", "unknown", f"{words}: no more than sharp spots alone may make; dark frames tell")
         return Finding("baseline", "ok", words)
     return Finding("baseline", "warning", f"{words}: measure it from frames taken with the shutter closed")
 

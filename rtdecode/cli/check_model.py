@@ -127,7 +127,7 @@ def _check(
     from rtdecode.physics.psf import load_psf, spline_of
 
     psf = spline_of(load_psf(bundle.psf_path)) if PSF in bundle.card.files else None
-    trained = Trained(**bundle.card.ranges.model_dump())
+    trained = Trained(**bundle.card.ranges.model_dump(), background_end=bundle.scaling.background_max)
     return check(pixels, found, record.camera or bundle.camera, psf, trained, step_nm)
 
 

@@ -93,7 +93,7 @@ def _doubts(folder: RunFolder, record: RunRecord, commits: Commits, localization
     from rtdecode.analysis.doubts import Trained, doubts
 
     mean_adu = np.load(widefield, allow_pickle=False) / n_fitted
-    trained = Trained(**bundle.card.ranges.model_dump())
+    trained = Trained(**bundle.card.ranges.model_dump(), background_end=bundle.scaling.background_max)
     return {doubt.check: doubt.sentence for doubt in doubts(localizations, n_fitted, mean_adu, record.camera, trained)}
 
 

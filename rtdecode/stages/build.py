@@ -141,7 +141,12 @@ def build_check(folder: RunFolder, record: RunRecord) -> WorkerStage:
 
     bundle = ModelBundle.load(record.model)
     psf = spline_of(load_psf(bundle.psf_path)) if PSF in bundle.card.files else None
-    return CheckStage(folder, record.camera or bundle.camera, psf, Trained(**bundle.card.ranges.model_dump()))
+    return CheckStage(
+        folder,
+        record.camera or bundle.camera,
+        psf,
+        Trained(**bundle.card.ranges.model_dump(), background_end=bundle.scaling.background_max),
+    )
 
 
 def _warm_up(fitter: Any, shape: tuple[int, int], dtype: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mismatches import CAMERA, PSF, checked, localized, movie, reversed_in_z, turned
+from mismatches import BUNDLE, CAMERA, PSF, checked, localized, movie, reversed_in_z, turned
 
 from rtdecode.analysis.camera_check import camera_evidence
 from rtdecode.analysis.doubts import Trained
@@ -80,9 +80,9 @@ def mirrored_x() -> SplinePsf:
         ({"psf": scaled(PSF, 1 / 0.8)}, "pixel_size", "1.2. times as wide.* as if pixels were (7|8). nm and not"),
         ({"psf": turned(PSF)}, "transposed", "fits better with x and y exchanged"),
         ({"psf": mirrored_x()}, "mirrored", "fits better mirrored along x"),
-        ({"background": 5.0, "density": 0.1}, "background", "trained were 16.5 to 405"),
-        ({"background": 500.0}, "background", "about 5.. photons per pixel, trained were 16.5 to 405"),
-        ({"photons": 60000.0}, "photons", "beyond the trained 100 to 30000"),
+        ({"background": 5.0}, "background", "trained were 30 to 225"),
+        ({"background": 400.0}, "background", "about 4.. photons per pixel, trained were 30 to 225"),
+        ({"photons": 40000.0}, "photons", "beyond the trained 100 to 25000"),
         ({"photons": 40000.0}, "sigma", "times the bound of a single frame"),
         ({"density": 4.5, "n": 100}, "density", "trained was up to 3"),
     ],
@@ -109,6 +109,19 @@ def test_what_a_recording_cannot_show_is_never_called_ok(
     """Too short, or too dense for lone emitters: the fault is there and may go unseen, but not be denied."""
     found = checked(movie(**scene), CAMERA.model_copy(update=wrong)).findings
     assert next(finding.verdict for finding in found if finding.check == check) in ("unknown", "warning")
+
+
+def test_a_background_above_what_the_model_can_say_is_named() -> None:
+    """The shipped model saw blobs of up to 405 photons per pixel, its own background ends at 300."""
+    ranges = BUNDLE.card.ranges.model_dump()
+    end = BUNDLE.scaling.background_max
+    assert end < 0.95 * ranges["background"][1]
+    frames = movie(background=500.0, n=60)
+    told = check_model(frames, localized(frames), CAMERA, None, Trained(**ranges, background_end=end)).warnings
+    assert "background" in [finding.check for finding in told]
+    crowd = movie(background=200.0, density=4.5, n=60)
+    told = check_model(crowd, localized(crowd), CAMERA, None, Trained(**ranges, background_end=end)).warnings
+    assert "background" not in [finding.check for finding in told]
 
 
 def bead_scan(psf: SplinePsf, step_nm: float) -> np.ndarray:
