@@ -62,8 +62,8 @@ class Agreement:
     added_axial_nm: float
     lateral_over_sigma: float
     axial_over_sigma: float
-    sigma_ratio: tuple[float, float, float]  # x, y, z: median of engine over reference
-    sigma_spread: tuple[float, float, float]  # half the distance between the ratio's 16th and 84th percentile
+    sigma_ratio: tuple[float, float, float, float]  # x, y, z, photons: median of engine over reference
+    sigma_spread: tuple[float, float, float, float]  # half the distance between the ratio's 16th and 84th percentile
     photon_ratio: float  # medians
     background_ratio: float
 
@@ -106,6 +106,7 @@ def agreement(
     axial, sigma_z = np.abs(z), _column(a, "sigma_z_nm") if tells_z else np.ones(len(a))
     ratios = [_column(b, name) / _column(a, name) for name in ("sigma_x_nm", "sigma_y_nm")]
     ratios.append(_column(b, "sigma_z_nm") / sigma_z if tells_z else np.ones(len(a)))
+    ratios.append(_column(b, "sigma_photons") / _column(a, "sigma_photons"))
     return Agreement(
         n_frames=len(frames),
         n_reference=len(reference),
@@ -117,8 +118,8 @@ def agreement(
         added_axial_nm=_rms(axial[_sharpest(sigma_z)]),
         lateral_over_sigma=_rms(lateral / sigma),
         axial_over_sigma=_rms(axial / sigma_z),
-        sigma_ratio=_three(_median(ratio) for ratio in ratios),
-        sigma_spread=_three(_spread(ratio) for ratio in ratios),
+        sigma_ratio=_four(_median(ratio) for ratio in ratios),
+        sigma_spread=_four(_spread(ratio) for ratio in ratios),
         photon_ratio=_median(_column(b, "photons") / _column(a, "photons")),
         background_ratio=_median(_column(b, "background") / _column(a, "background")),
     )
@@ -152,9 +153,9 @@ def _spread(values: F8) -> float:
     return float(np.diff(np.percentile(values, [16, 84]))[0]) / 2 if len(values) else math.nan
 
 
-def _three(values: Iterator[float]) -> tuple[float, float, float]:
-    x, y, z = values
-    return x, y, z
+def _four(values: Iterator[float]) -> tuple[float, float, float, float]:
+    x, y, z, photons = values
+    return x, y, z, photons
 
 
 def _rounded(value: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -42,16 +41,16 @@ def findings() -> Iterator[tuple[str, str]]:
 
 def processor() -> str:
     """Model, cores that this process may use, instructions that matter, load."""
-    model, flags = platform.processor() or platform.machine(), ""
-    info = Path("/proc/cpuinfo")
+    from rtdecode.fit.engines import processor_name
+
+    flags, info = "", Path("/proc/cpuinfo")
     if info.exists():
         fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
         named = {key.strip(): value.strip() for key, value in fields.items()}
         wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-        model = named.get("model name", model)
         flags = "; has " + (" ".join(f for f in wanted if f in named.get("flags", "").split()) or "no AVX")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {usable} cores usable{flags}; load {psutil.getloadavg()[0]:.1f}"
+    return f"{processor_name()}, {usable} cores usable{flags}; load {psutil.getloadavg()[0]:.1f}"
 
 
 def has_bf16() -> bool:

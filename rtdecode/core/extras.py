@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 
 
@@ -16,3 +17,11 @@ def is_there(library: str) -> bool:
         return importlib.util.find_spec(library) is not None
     except ValueError:  # forbidden by `sys.modules[library] = None`
         return False
+
+
+def version_of(package: str) -> str | None:
+    """Version of an installed package; None where it is not installed. Nothing is imported."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -109,12 +109,14 @@ def calibrated(columns: F4, p: F4, px_nm: tuple[float, float], accept: float, lo
     Columns are those of LOCALIZATION_DTYPE after frame_index; `p` (H, W) is the frame's map of probabilities, px_nm
     (x, y). Some 0.4 us for each.
     """
-    return _corrected(columns, p, float(px_nm[0]), float(px_nm[1]), np.float32(accept), lookup)  # type: ignore[no-any-return]
+    x_px, y_px = (columns[axis].astype(np.float64) / px_nm[axis] for axis in (0, 1))
+    near = crowding(p, x_px, y_px, lookup.window_px, lookup.core_px)
+    return calibrated_by_crowding(columns, near, accept, lookup)
 
 
 def calibrated_by_crowding(columns: F4, near: F8, accept: float, lookup: Lookup) -> F4:
     """As `calibrated`, where the crowding (N,) is known already: the map of probabilities stayed on a device."""
-    return _corrected_by_crowding(columns, near, np.float32(accept), lookup)  # type: ignore[no-any-return]
+    return _corrected(columns, near, np.float32(accept), lookup)  # type: ignore[no-any-return]
 
 
 def crowding(p: F4, x_px: F8, y_px: F8, window_px: int, core_px: int) -> F8:
@@ -132,23 +134,7 @@ def signal(photons: F4, background: F4) -> F8:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _corrected(columns: F4, p: F4, px_x_nm: float, px_y_nm: float, accept: np.float32, lookup: Lookup) -> F4:
-    out = np.empty_like(columns)
-    n = 0
-    for k in range(columns.shape[1]):
-        true = np.float32(np.interp(columns[9, k], lookup.stated, lookup.true))
-        if true < accept:
-            continue
-        out[:, n] = columns[:, k]
-        out[9, n] = true
-        near = _near(p, columns[0, k] / px_x_nm, columns[1, k] / px_y_nm, lookup.window_px, lookup.core_px)
-        _correct_sigmas(out[:, n], near, lookup)
-        n += 1
-    return out[:, :n].copy()
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _corrected_by_crowding(columns: F4, near: F8, accept: np.float32, lookup: Lookup) -> F4:
+def _corrected(columns: F4, near: F8, accept: np.float32, lookup: Lookup) -> F4:
     out = np.empty_like(columns)
     n = 0
     for k in range(columns.shape[1]):

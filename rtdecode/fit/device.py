@@ -16,6 +16,7 @@ from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
 from rtdecode.fit.calibration import Lookup, calibrated_by_crowding
 from rtdecode.fit.layout import NetworkConfig
+from rtdecode.fit.windows import reflected
 
 F4 = NDArray[np.float32]
 I4 = NDArray[np.int32]
@@ -218,11 +219,6 @@ def lengths(frames: int, largest: int) -> list[int]:
 def slots_for(height_px: int, width_px: int, largest: int) -> int:
     """Slots for one frame: a sixteenth of its pixels, at least 64, at most `largest`."""
     return min(max(64, height_px * width_px // 16), largest)
-
-
-def reflected(size: int, stride: int) -> NDArray[np.intp]:
-    """Which of `size` pixels stand at each place of the padded side, as `windows` pads."""
-    return np.pad(np.arange(size), (0, -size % stride), mode="reflect")
 
 
 def localizations_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from pathlib import Path
 
@@ -61,14 +60,6 @@ def _plain(config: EngineConfig, bundle: ModelBundle) -> Engine:
 
             return TorchEngine(bundle, precision, config.threads)
     raise EngineError(f"no engine is called {config.use!r}; known: openvino, onnxruntime, torch")
-
-
-def library_version(use: str) -> str:
-    """Version of the library behind an engine, "none" where it is not installed."""
-    try:
-        return importlib.metadata.version(use)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 def device_of(use: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rtdecode.core.errors import EngineError
-from rtdecode.core.extras import install, is_there
+from rtdecode.core.extras import install, is_there, version_of
 from rtdecode.fit.bundle import PSF, ModelBundle
 from rtdecode.fit.cache import VARIABLE, of_bundle, put_folder
 from rtdecode.fit.graph_scope import FIRST, HEADS
@@ -48,21 +47,21 @@ def is_cached(bundle: ModelBundle) -> bool:
     return any(_fault(folder) is None for folder in _candidates(bundle))
 
 
-def key_of(bundle: ModelBundle, nncf: str) -> dict[str, Any]:
+def key_of(bundle: ModelBundle, nncf: str | None) -> dict[str, Any]:
     """All that an int8 graph depends on."""
-    return {"bundle": bundle.sha256, "openvino": _version("openvino"), "nncf": nncf, "settings": SETTINGS}
+    return {"bundle": bundle.sha256, "openvino": version_of("openvino"), "nncf": nncf, "settings": SETTINGS}
 
 
 def _candidates(bundle: ModelBundle) -> Iterator[Path]:
     """Folders whose key fits; without NNCF any version of it will do, since it is not needed any more."""
     for folder in sorted(of_bundle(bundle.sha256).glob("int8-*")):
         key = _note(folder).get("key")
-        nncf = _version("nncf") if is_there("nncf") else key.get("nncf", "") if isinstance(key, dict) else ""
+        nncf = version_of("nncf") if is_there("nncf") else key.get("nncf", "") if isinstance(key, dict) else ""
         if key == key_of(bundle, nncf) or folder == _place(bundle, nncf):
             yield folder
 
 
-def _place(bundle: ModelBundle, nncf: str) -> Path:
+def _place(bundle: ModelBundle, nncf: str | None) -> Path:
     text = json.dumps(key_of(bundle, nncf), sort_keys=True)
     return of_bundle(bundle.sha256) / f"int8-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -101,13 +100,16 @@ def _check_can_be_made(bundle: ModelBundle) -> None:
 
 
 def _make(bundle: ModelBundle) -> Path:
-    place = _place(bundle, _version("nncf"))
+    place = _place(bundle, version_of("nncf"))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
         try:
             _quantize(bundle, made / GRAPH)
-            note = {"key": key_of(bundle, _version("nncf")), "files": {n: _sha256(made / n) for n in (GRAPH, WEIGHTS)}}
+            note = {
+                "key": key_of(bundle, version_of("nncf")),
+                "files": {n: _sha256(made / n) for n in (GRAPH, WEIGHTS)},
+            }
             (made / NOTE).write_text(json.dumps(note, indent=1), encoding="utf-8")
             put_folder(made, place)
         finally:
@@ -134,13 +136,6 @@ def _quantize(bundle: ModelBundle, graph: Path) -> None:
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise EngineError(f"openvino int8: NNCF cannot quantize {bundle.name}: {last}")
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"
 
 
 def _sha256(path: Path) -> str:

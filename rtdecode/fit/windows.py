@@ -42,7 +42,7 @@ class Windows:
 
     def __init__(self, engine: Engine, stride: int, height_px: int, width_px: int) -> None:
         self._engine, self._shape = engine, (height_px, width_px)
-        self._rows, self._columns = _reflected(height_px, stride), _reflected(width_px, stride)
+        self._rows, self._columns = reflected(height_px, stride), reflected(width_px, stride)
         engine.start(len(self._rows), len(self._columns))
         self._features = engine.zero_features()  # (2, C, h, w): of the centre's left neighbour and the centre
         self._centre: _Centre | None = None
@@ -95,6 +95,6 @@ class Windows:
         return np.ascontiguousarray(pixels_adu[self._rows[:, None], self._columns], np.float32)[None]
 
 
-def _reflected(size: int, stride: int) -> NDArray[np.intp]:
+def reflected(size: int, stride: int) -> NDArray[np.intp]:
     """Which of `size` pixels stand at each place of the padded side; to and fro where the side is tiny."""
     return np.pad(np.arange(size), (0, -size % stride), mode="reflect")

@@ -13,7 +13,7 @@ from rtdecode.analysis.agreement import ENOUGH, ROUNDING, Agreement, Limits, agr
 from rtdecode.core.config import EngineConfig
 from rtdecode.core.contracts import Engine
 from rtdecode.core.errors import EngineError
-from rtdecode.core.extras import is_there
+from rtdecode.core.extras import is_there, version_of
 from rtdecode.core.frames import Frame, FrameInfo, Roi
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit import engines
@@ -165,10 +165,10 @@ def keys_of(config: EngineConfig, bundle: ModelBundle) -> dict[str, str]:
         "bundle": bundle.sha256,
         "engine": config.use,
         "precision": str(config.precision),
-        "library": engines.library_version(config.use),
+        "library": str(version_of(config.use)),
         "device": engines.device_of(config.use),
         "graph": admission_lines.sha256_of(graph, graph.with_suffix(".bin")),
-        "reference": f"{reference_use()} {engines.library_version(reference_use())}",
+        "reference": f"{reference_use()} {version_of(reference_use())}",
         "gate": admission_lines.gate_version(limits_of(config), CLIPS, FRAMES, SEED),
     }
 

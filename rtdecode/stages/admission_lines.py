@@ -14,7 +14,7 @@ from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.cache import of_bundle, write_whole
 
 NAME = "admissions.jsonl"
-VERSION = 1
+VERSION = 2
 """Of what is measured; a change of a figure's meaning makes a new one."""
 
 Tell = Callable[[str], None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import yaml
 
 from rtdecode import __version__
 from rtdecode.core.config import RunConfig
+from rtdecode.core.extras import version_of
 from rtdecode.core.yaml_files import KeyPath, key_lines, validate
 from rtdecode.streams.run_folder import RunFolder
 
@@ -48,9 +48,5 @@ class RunRecord(RunConfig):
 def versions() -> dict[str, str]:
     """Python, system and the packages that can change a number."""
     found = {"rtdecode": __version__, "python": platform.python_version(), "system": platform.platform()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    known = {name: version_of(name) for name in PACKAGES}
+    return found | {name: version for name, version in known.items() if version is not None}

@@ -78,6 +78,7 @@ def test_a_distance_counts_in_nm_where_sigmas_are_small_and_in_sigmas_everywhere
     [
         ("sigma_y_nm", 1.03, "sigma off by 3"),
         ("sigma_z_nm", 0.97, "sigma off by 3"),
+        ("sigma_photons", 1.03, "sigma off by 3"),
         ("photons", 1.03, "photons off by 3"),
         ("background", 0.97, "background off by -3"),
     ],

@@ -99,6 +99,20 @@ def test_a_broken_engine_is_caught(light: ModelBundle, trial: Trial, tmp_path: P
     assert [fault for fault in figures.faults() if words in fault], figures
 
 
+FINE = {
+    "one weight, of sigma of photons alone": ("heads.last.weight", negate_largest, "sigma"),
+    "one weight, of the fine heads": ("heads.correct.weight", negate_largest, "Jaccard"),
+}
+
+
+@pytest.mark.parametrize("case", FINE)
+def test_a_broken_engine_of_a_model_with_fine_heads_is_caught(tmp_path: Path, case: str) -> None:
+    model = ModelBundle.load("astigmatic-light")
+    name, edit, words = FINE[case]
+    figures, _ = Trial.of(model, threads=1).judge(edited(model, tmp_path / "broken.onnx", name, edit))
+    assert [fault for fault in figures.faults() if words in fault], figures
+
+
 @pytest.mark.parametrize("layer", ["frame_net.dec0.0", "context_net.enc1.0", "heads.hidden"])
 def test_one_weight_that_a_reduced_precision_may_spoil_fp32_may_not(
     light: ModelBundle, trial: Trial, tmp_path: Path, layer: str
