@@ -12,7 +12,6 @@ from rtdecode.fit.bundle import ModelBundle, shipped_bundles
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from foreign_spots import found_per_frame
 
-
 KNOWN = {("astigmatic-scmos-light", 1.1)}
 """Runs away still (up to 1,045 a frame, docs/accuracy.md): it was trained on from the fourth stage, not the fifth."""
 
