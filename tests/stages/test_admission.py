@@ -65,6 +65,11 @@ def negate_largest(weights: Array) -> None:
     weights.flat[np.abs(weights).argmax()] *= -1
 
 
+def negate_largest_of_dx(weights: Array) -> None:
+    """Of the last layer, which has four rows for each map; the largest of all may be of a map that matters less."""
+    negate_largest(weights[8:12])
+
+
 def swap_two(rows: Array) -> None:
     rows[[3, 4]] = rows[[4, 3]]
 
@@ -80,7 +85,7 @@ def shift_map(number: int, by: float) -> Callable[[Array], None]:
 
 BROKEN = {
     "one weight, first layer": ("frame_net.enc0.0.weight", negate_largest, "added lateral"),
-    "one weight, last layer": ("heads.last.weight", negate_largest, "added"),
+    "one weight, last layer": ("heads.last.weight", negate_largest_of_dx, "added lateral"),
     "channels of the frame network": ("frame_net.out.weight", swap_two, "Jaccard"),
     "channels of the heads": ("heads.hidden.bias", swap_two, "added"),
     "bias of p": ("heads.last.bias", shift_map(0, 0.5), "Jaccard"),
@@ -113,7 +118,7 @@ def test_a_broken_engine_of_a_model_with_fine_heads_is_caught(tmp_path: Path, ca
     assert [fault for fault in figures.faults() if words in fault], figures
 
 
-@pytest.mark.parametrize("layer", ["frame_net.dec0.0", "context_net.enc1.0", "heads.hidden"])
+@pytest.mark.parametrize("layer", ["frame_net.dec0.0", "context_net.enc1.0", "frame_net.enc1.2"])
 def test_one_weight_that_a_reduced_precision_may_spoil_fp32_may_not(
     light: ModelBundle, trial: Trial, tmp_path: Path, layer: str
 ) -> None:
