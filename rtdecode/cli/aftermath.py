@@ -22,6 +22,7 @@ from rtdecode.view.picture import write_picture
 def make_files(folder: RunFolder, *, csv: bool) -> list[Path]:
     """Picture and, if asked, ThunderSTORM table; gives all files of the run. What fails is told, never fatal."""
     _try("picture.png", lambda: make_picture(folder))
+    _try("report.html", lambda: make_page(folder))
     if csv:
         _try("localizations.csv", lambda: export(folder, "thunderstorm", folder.localizations_csv))
     return files_of(folder)
@@ -42,6 +43,15 @@ def make_picture(folder: RunFolder) -> None:
     if n_frames:
         px_nm = camera_px_nm(RunRecord.of_run(folder))
         write_picture(folder.picture, localizations, total, px_nm, n_frames=n_frames, title=folder.name)
+
+
+def make_page(folder: RunFolder) -> None:
+    """report.html from the folder and its report.json; nothing where there is no report."""
+    from rtdecode.session.run_page import make_run_page
+
+    report = folder.read_report()
+    if report is not None:
+        make_run_page(folder, report)
 
 
 def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtdecode.core.errors import ConfigError, FileFormatError, RunFolderError
+from rtdecode.core.errors import ConfigError, FileFormatError
 
 if TYPE_CHECKING:
     from rtdecode.core.localizations import Localizations
@@ -92,22 +92,32 @@ def evaluate(
     typer.echo(json.dumps(scores, indent=2) if as_json else "\n".join(_score_lines(scores)))
 
 
-def report(run: Run) -> None:
-    """Print a run's summary; makes report.json and picture.png where the session died before it could.
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folder; of several, their figures side by side.")],
+    out: Annotated[Path | None, typer.Option(help="With several runs: also write the comparison as a page.")] = None,
+) -> None:
+    """Print a run's summary and make its page again (report.html), or compare runs.
 
-    Example: [bold]rtdecode report runs/cell3[/bold]
+    Makes report.json and picture.png, too, where the session died before it could.
+
+    Example: [bold]rtdecode report runs/cell3[/bold], or
+    [bold]rtdecode report runs/cell3 runs/cell4 --out cells.html[/bold]
     """
-    from rtdecode.cli.aftermath import files_of, make_files
+    from rtdecode.cli.aftermath import files_of, make_files, make_page
+    from rtdecode.cli.reporting import closed_report, compare
     from rtdecode.cli.terminal import print_summary
-    from rtdecode.session.report import close_run
-    from rtdecode.stages.outcome import Outcome
     from rtdecode.streams.run_folder import RunFolder
 
-    folder = RunFolder.open(run)
-    if folder.is_running:
-        raise RunFolderError(f"{run}: still running; end it with `rtdecode stop`, or watch it with `rtdecode view`")
-    made = folder.read_report() or close_run(folder, Outcome.failed("the session died before the end of the run"))
-    print_summary(folder, made, files_of(folder) if folder.picture.exists() else make_files(folder, csv=False))
+    if len(runs) > 1:
+        return compare(runs, out)
+    if out is not None:
+        raise ConfigError("--out goes with several runs; the page of one is report.html in its folder")
+    folder = RunFolder.open(runs[0])
+    made = closed_report(folder)
+    if not folder.picture.exists():
+        make_files(folder, csv=False)
+    make_page(folder)
+    print_summary(folder, made, files_of(folder))
 
 
 def models() -> None:
