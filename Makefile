@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/rtdecode
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint bench docs clean
 
 demo: $(VENV)/.demo-ready
 	$(RUN) demo $(ARGS)
@@ -23,6 +23,9 @@ check: lint test
 bench: $(VENV)/.test-ready
 	$(RUN) bench
 
+docs: $(VENV)/.test-ready
+	$(BIN)/mkdocs build -f .mkdocs.yml
+
 $(VENV)/.demo-ready: pyproject.toml tools/setup.sh
 	PYTHON=$(PYTHON) bash tools/setup.sh demo
 
@@ -30,4 +33,4 @@ $(VENV)/.test-ready: pyproject.toml tools/setup.sh
 	PYTHON=$(PYTHON) bash tools/setup.sh test
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) site build *.egg-info
