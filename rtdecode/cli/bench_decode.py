@@ -65,7 +65,7 @@ class Contender:
     @classmethod
     def of(cls, bundle: ModelBundle, precision: str, frames: NDArray[np.uint16]) -> Contender:
         """Built and warm; raises EngineError or ValidationError where this machine or version has no such thing."""
-        engine = engines.build(EngineConfig.model_validate({"precision": precision}), bundle)
+        engine = engines.host_engine(EngineConfig.model_validate({"precision": precision}), bundle)
         roi = Roi(0, 0, height_px=frames.shape[1], width_px=frames.shape[2])
         return cls(bundle, precision, frames, engine, Fitter(bundle, engine, roi))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rtdecode.core.contracts import Engine
 from rtdecode.core.frames import FrameInfo, Roi
 from rtdecode.fit.bundle import PSF, ModelBundle
+from rtdecode.fit.device import DeviceEngine
 from rtdecode.fit.fitter import Fitter
 from rtdecode.physics.psf import load_psf
 from rtdecode.physics.simulate import PhotonConfig, SimulationConfig, simulate_clips
@@ -38,7 +39,7 @@ class Line:
     frames: NDArray[np.uint16]  # (16, H, W) in ADU, pushed in turn
 
     @classmethod
-    def open(cls, bundle: ModelBundle, engine: Engine, path: Path, shape: tuple[int, int]) -> Line:
+    def open(cls, bundle: ModelBundle, engine: Engine | DeviceEngine, path: Path, shape: tuple[int, int]) -> Line:
         """Make the run folder `path` and start; frames of `shape` (H, W). Raises EngineError."""
         folder = RunFolder.create(path, "bench: true\n")
         ring = RingWriter.create(path / "frames.ring", shape, "uint16", 16)

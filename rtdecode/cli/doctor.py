@@ -28,6 +28,7 @@ def findings() -> Iterator[tuple[str, str]]:
         "Micro-Manager": _micromanager,
         "viewer": _viewer,
         "GPU": _gpu,
+        "engines of a GPU": _gpu_engines,
         "models": _models,
         "disk here": lambda: f"{shutil.disk_usage('.').free / 1e9:.1f} GB free",
         "shared memory": _shared_memory,
@@ -106,6 +107,13 @@ def _gpu() -> str:
     query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     asked = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     return asked.stdout.strip().replace("\n", "; ") or f"nvidia-smi says: {asked.stderr.strip()[:200]}"
+
+
+def _gpu_engines() -> str:
+    """Which of them are installed; whether they run here shows `rtdecode engine check`."""
+    from rtdecode.fit import engines
+
+    return "; ".join(f"{use} {engines.version(use) or 'not installed'}" for use in engines.ON_GPU)
 
 
 def _models() -> str:

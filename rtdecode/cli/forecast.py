@@ -71,7 +71,7 @@ class Forecast:
 def forecast(load: CameraLoad, bundle: ModelBundle, engine: EngineConfig, seconds: float = SECONDS) -> Forecast:
     """Measure for about `seconds` on simulated frames through ring, fitter and log; raises EngineError."""
     shape = _measured_shape(load)
-    built = engines.build(engine, bundle)
+    built = engines.build(engine, bundle, frame_dtype="uint16")
     with tempfile.TemporaryDirectory() as scratch, Line.open(bundle, built, Path(scratch) / "run", shape) as line:
         figures = timed(line.one, seconds)
     scale = shape[0] * shape[1] / load.n_pixels

@@ -22,10 +22,14 @@ _STOP_WAIT_S = 120.0
 Out = Annotated[Path | None, typer.Option(help="Run folder; must not exist. Default: runs/<date>_<time>_<name>.")]
 NoView = Annotated[bool, typer.Option("--no-view", help="Do not open the viewer.")]
 Model = Annotated[str, typer.Option(help="Folder of a bundle, or the name of a shipped one (`rtdecode models`).")]
-Engine = Annotated[str, typer.Option(help="openvino, onnxruntime or torch.")]
+Engine = Annotated[
+    str, typer.Option(help="CPU: openvino, onnxruntime, torch. NVIDIA GPU: tensorrt, tensorrt-rtx, torch-cuda.")
+]
 Precision = Annotated[
     str | None,
-    typer.Option(help="fp32, bf16 or int8. Default: bf16 where the CPU has it and the model passes, else fp32."),
+    typer.Option(
+        help="fp32, bf16, fp16 (GPU) or int8 (CPU). Default: bf16 where it can be had and the model passes, else fp32."
+    ),
 ]
 
 

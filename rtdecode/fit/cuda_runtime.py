@@ -125,6 +125,12 @@ class Cuda:
         self._graphs, self._held = [], []
 
 
+def gpu_name(device: int = 0) -> str:
+    """Name, compute capability and driver of a GPU; raises EngineError where there is none."""
+    gpu = Cuda(device).gpu
+    return f"{gpu.name}, compute capability {gpu.compute_capability}, driver {gpu.driver}"
+
+
 def _bindings() -> Any:
     try:
         from cuda.bindings import runtime

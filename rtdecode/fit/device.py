@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,8 @@ class DeviceEngine(Protocol):
 
     name: str
     precision: str
+    frame_dtype: np.dtype[Any]  # of the frames that it takes
+    largest_block: int  # frames that it likes to take at once
 
     def start(self, height_px: int, width_px: int, camera: Camera, maps: CameraMaps | None = None) -> None:
         """Make ready for frames of this (unpadded) size of this camera; raises EngineError."""
@@ -94,7 +96,8 @@ class DeviceBlocks(ABC):
     def __init__(self, layout: NetworkConfig, frame_dtype: str) -> None:
         if frame_dtype not in ("uint16", "float32"):
             raise EngineError(f"{self.name}: frames of type {frame_dtype}; expected uint16 or float32")
-        self.layout, self.frame_dtype = layout, np.dtype(frame_dtype)
+        self.layout = layout
+        self.frame_dtype: np.dtype[Any] = np.dtype(frame_dtype)
         self._size: tuple[int, int] | None = None  # unpadded
         self._serial = 0
 

@@ -179,6 +179,13 @@ class TorchCudaEngine(DeviceBlocks):
         return graph
 
 
+def gpu_name() -> str:
+    """Name and compute capability of the GPU that torch would use; raises EngineError where it sees none."""
+    cuda = _open("cuda").cuda
+    major, minor = cuda.get_device_capability()
+    return f"{cuda.get_device_name()}, compute capability {major}.{minor}"
+
+
 def _open(device: str) -> Any:
     try:
         import torch

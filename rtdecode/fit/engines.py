@@ -8,12 +8,21 @@ from pathlib import Path
 from rtdecode.core.config import EngineConfig
 from rtdecode.core.contracts import Engine
 from rtdecode.core.errors import EngineError
-from rtdecode.core.extras import install, is_there
-from rtdecode.fit.bundle import ModelBundle
+from rtdecode.core.extras import install, is_there, version_of
+from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
+from rtdecode.fit.device import DeviceEngine
 from rtdecode.fit.int8 import int8_graph
 from rtdecode.fit.tiles import TiledEngine
 
-_EXTRA = {"torch": "train"}  # the others come with rtdecode
+_LIBRARIES = {  # others are called as their engine; TensorRT's wheels for one CUDA have the longer name alone
+    "torch-cuda": ("torch",),
+    "tensorrt": ("tensorrt", "tensorrt_bindings"),
+    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+}
+_DISTRIBUTIONS = {"tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings")}
+_HOW = {"torch": install("train"), "torch-cuda": "pip install torch for your CUDA", "tensorrt-rtx": install("gpu")}
+ON_GPU = ("tensorrt", "tensorrt-rtx", "torch-cuda")
+"""Engines of an NVIDIA GPU; the others run on the CPU."""
 REFERENCE = "fp32"
 """Precision where a configuration names none and nobody has resolved it (rtdecode.session.admit does for a run)."""
 VARIANTS = (
@@ -22,25 +31,66 @@ VARIANTS = (
     ("openvino", "int8"),
     ("onnxruntime", "fp32"),
     ("torch", "fp32"),
+    *((use, precision) for use in ON_GPU for precision in ("fp32", "bf16", "fp16")),
 )
 """(use, precision) of every engine; the first is the one that the others are held against."""
 
 
+def libraries_of(use: str) -> tuple[str, ...]:
+    """Packages that this engine runs in, as they are imported; one of them is enough."""
+    return _LIBRARIES.get(use, (use,))
+
+
+def version(use: str) -> str | None:
+    """Version of the engine's library, None where it is not installed. Nothing is imported."""
+    return next((found for name in _DISTRIBUTIONS.get(use, libraries_of(use)) if (found := version_of(name))), None)
+
+
 def check(config: EngineConfig) -> None:
     """Refuse an engine whose library is not installed, before a run has begun; imports nothing. Raises EngineError."""
-    if not is_there(config.use):
-        how = install(_EXTRA[config.use]) if config.use in _EXTRA else f"pip install {config.use}"
+    if not any(map(is_there, libraries_of(config.use))):
+        how = _HOW.get(config.use, f"pip install {config.use}")
         raise EngineError(f"engine {config.use}: its library is not installed here; {how}")
+    if config.precision == "int8" and config.use in ON_GPU:
+        raise EngineError(f"engine {config.use} has no precision int8 yet; choose fp16, bf16 or fp32")
 
 
-def build(config: EngineConfig, bundle: ModelBundle) -> Engine:
+def build(
+    config: EngineConfig,
+    bundle: ModelBundle,
+    detection: DetectionThresholds | None = None,
+    frame_dtype: str = "float32",
+) -> Engine | DeviceEngine:
     """The engine that `config` names, for this bundle, large fields in tiles; not yet started.
 
-    No fallback: a missing library or a precision that the CPU lacks is an EngineError that says so. Whether the
-    answers are good enough is not asked here but once for each machine and bundle (rtdecode.stages.admission).
+    `detection` (None: the bundle's) and `frame_dtype` are for engines of a GPU, which detect by themselves and take
+    raw frames. No fallback: a missing library or GPU or a precision that it lacks is an EngineError that says so.
+    Whether the answers are good enough is asked once for each machine and bundle (rtdecode.stages.admission).
     """
+    if config.use in ON_GPU:
+        return _on_gpu(config, bundle, detection, "uint16" if frame_dtype in ("uint8", "uint16") else "float32")
+    return host_engine(config, bundle)
+
+
+def host_engine(config: EngineConfig, bundle: ModelBundle) -> Engine:
+    """As `build`, of an engine of the CPU, which gives maps. Raises EngineError for one of a GPU."""
     engine = _plain(config, bundle)
     return engine if config.tile_px == 0 else TiledEngine(engine, bundle.network, config.tile_px, config.halo_px)
+
+
+def _on_gpu(
+    config: EngineConfig, bundle: ModelBundle, detection: DetectionThresholds | None, frame_dtype: str
+) -> DeviceEngine:
+    if config.tile_px:
+        raise EngineError(f"engine.tile_px {config.tile_px}: tiles are for engines of the CPU; leave it out")
+    precision = config.precision or REFERENCE
+    if config.use == "torch-cuda":
+        from rtdecode.fit.engine_torch_cuda import TorchCudaEngine
+
+        return TorchCudaEngine(bundle, precision, frame_dtype, detection)
+    from rtdecode.fit.engine_tensorrt import TensorRtEngine
+
+    return TensorRtEngine(bundle, precision, config.use.replace("-", "_"), frame_dtype, detection)
 
 
 def _plain(config: EngineConfig, bundle: ModelBundle) -> Engine:
@@ -59,11 +109,22 @@ def _plain(config: EngineConfig, bundle: ModelBundle) -> Engine:
             from rtdecode.fit.engine_torch import TorchEngine
 
             return TorchEngine(bundle, precision, config.threads)
-    raise EngineError(f"no engine is called {config.use!r}; known: openvino, onnxruntime, torch")
+    raise EngineError(f"engine {config.use} gives no maps; engines of the CPU: openvino, onnxruntime, torch")
 
 
 def device_of(use: str) -> str:
-    """The processor that this engine would run on, and for OpenVINO its arithmetic: other ones, other kernels."""
+    """The processor that this engine would run on, and for OpenVINO its arithmetic: other ones, other kernels.
+
+    Raises EngineError where the engine needs a GPU and there is none.
+    """
+    if use == "torch-cuda":
+        from rtdecode.fit import engine_torch_cuda
+
+        return engine_torch_cuda.gpu_name()
+    if use in ON_GPU:
+        from rtdecode.fit import cuda_runtime
+
+        return cuda_runtime.gpu_name()
     if use != "openvino":
         return processor_name()
     from rtdecode.fit.engine_openvino import capabilities
@@ -73,6 +134,8 @@ def device_of(use: str) -> str:
 
 def has_bf16(use: str) -> bool:
     """Whether `precision: bf16` can be had from this engine here. Raises EngineError where it does not load."""
+    if use in ON_GPU:
+        return True  # every GPU that these engines support; where not, the engine itself refuses
     if use != "openvino":
         return False
     from rtdecode.fit.engine_openvino import capabilities

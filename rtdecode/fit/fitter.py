@@ -6,17 +6,16 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.config import DetectionConfig
 from rtdecode.core.contracts import Engine
-from rtdecode.core.errors import CameraMismatch, EngineError, StreamError
-from rtdecode.core.frames import Fate, Frame, FrameArray, FrameFlag, FrameInfo, Roi
+from rtdecode.core.errors import CameraMismatch, StreamError
+from rtdecode.core.frames import Fate, Frame, FrameFlag, FrameInfo, Roi
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
-from rtdecode.fit.emitters import find_emitters, without_z
-from rtdecode.fit.windows import Window, Windows
+from rtdecode.fit.device import DeviceBlocks, DeviceEngine
+from rtdecode.fit.lines import Answer, DeviceLine, HostLine, Line, Reading
 from rtdecode.streams.log import CommitFlag
 
 LARGEST_ADU = 2.0**24
@@ -24,9 +23,6 @@ LARGEST_ADU = 2.0**24
 
 SATURATED_SHARE = 0.05
 """Of a frame's pixels: beyond it there is no image left to fit, only the camera's ceiling; the frame is refused."""
-
-CONVERSION = ("baseline_adu", "e_per_adu", "qe", "em_gain", "spurious_e")
-"""Fields of a camera that enter ADU -> photons, and so the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +36,16 @@ class FittedFrame:
 
 
 class Fitter:
-    """Every pushed frame comes out exactly once, in order, one frame later than it came.
+    """Every pushed frame comes out exactly once, in order, one frame later than it came or more.
 
-    The same frames give the same bytes for any cutting of the stream and across `resume`.
+    Over an engine of the CPU the same frames give the same bytes for any cutting of the stream and across `resume`;
+    over a device's, the same up to its rounding.
     """
 
     def __init__(
         self,
         bundle: ModelBundle,
-        engine: Engine,
+        engine: Engine | DeviceEngine,
         roi: Roi,
         camera: Camera | None = None,
         detection: DetectionConfig | None = None,
@@ -58,19 +55,25 @@ class Fitter:
 
         Maps of the run's camera are cut to `roi`. Starts the engine. Raises CameraMismatch, ConfigError, EngineError.
         """
-        self._camera, self._graph_camera = camera or bundle.camera, bundle.camera
+        self._camera, self._roi = camera or bundle.camera, roi
         check_camera(bundle.camera, self._camera, allow_camera_mismatch)
-        self._maps = self._camera.load_maps(roi)
-        differs = any(name in CONVERSION for name in bundle.camera.differences(self._camera))
-        self._converts = differs or self._maps is not None
-        self._roi, self._thresholds = roi, _thresholds(bundle.detection, detection or DetectionConfig())
-        self._tells_z = bundle.tells_z
-        self._calibration = bundle.calibration.lookup() if bundle.calibration is not None else None
-        self._windows = Windows(engine, bundle.network.stride, roi.height_px, roi.width_px)
+        reading = Reading(
+            bundle=bundle,
+            camera=self._camera,
+            maps=self._camera.load_maps(roi),
+            thresholds=thresholds_of(bundle, detection),
+            calibration=bundle.calibration.lookup() if bundle.calibration is not None else None,
+            tells_z=bundle.tells_z,
+        )
+        self._line = _line(reading, engine, roi.shape)
+        self.largest_block = engine.largest_block if isinstance(engine, DeviceBlocks) else 1
+        """Frames that the engine likes to take at once."""
         self._last_index: int | None = None
+        self.lost_candidates = 0
+        """Emitters so far that found no slot on a device; they must be told."""
 
-    def push(self, frame: Frame) -> list[FittedFrame]:
-        """Take the next frame; give what is now finished (none to two frames).
+    def push(self, frame: Frame, more: bool = False) -> list[FittedFrame]:
+        """Take the next frame; give what is now finished. `more`: another frame is there and will be pushed at once.
 
         A wrong-sized, not finite or widely saturated frame is rejected and is a gap to its neighbours. Raises
         StreamError for a frame that is not later than the last one, EngineError.
@@ -78,12 +81,12 @@ class Fitter:
         self._advance(frame.index)
         if fault := self._fault(frame):
             rejected = FittedFrame(frame.info, Fate.REJECTED, fault, Localizations.empty())
-            return [*self._fitted(self._windows.gap()), rejected]
-        return self._fitted(self._windows.push(self._info(frame), self._graph_adu(frame.pixels_adu)))
+            return [*self._fitted(self._line.gap()), rejected]
+        return self._fitted(self._line.push(self._info(frame), frame.pixels_adu, more))
 
     def finish(self) -> list[FittedFrame]:
         """No more frames: the last one is finished with itself as right neighbour."""
-        return self._fitted(self._windows.gap())
+        return self._fitted(self._line.gap())
 
     def resume(self, last_committed: Frame) -> None:
         """Before the first push after a restart: the frame of the log's last commit, which is not given again.
@@ -94,7 +97,7 @@ class Fitter:
         self._advance(last_committed.index)
         if self._fault(last_committed):
             raise StreamError(f"frame {last_committed.index} is no frame to resume from: it cannot be fitted")
-        self._windows.resume(last_committed.info, self._graph_adu(last_committed.pixels_adu))
+        self._line.resume(last_committed.info, last_committed.pixels_adu)
 
     def _advance(self, index: int) -> None:
         if self._last_index is not None and index <= self._last_index:
@@ -123,25 +126,9 @@ class Fitter:
             return frame.info
         return replace(frame.info, flags=frame.info.flags | FrameFlag.SATURATED)
 
-    def _graph_adu(self, pixels_adu: FrameArray) -> NDArray[np.float32]:
-        """(H, W) in ADU of the bundle's camera, which is inside the graph."""
-        if not self._converts:
-            return pixels_adu.astype(np.float32)
-        return adu_of(self._graph_camera, self._camera.photons(pixels_adu, self._maps))
-
-    def _fitted(self, windows: list[Window]) -> list[FittedFrame]:
-        return [self._fit(window) for window in windows]
-
-    def _fit(self, window: Window) -> FittedFrame:
-        if not math.isfinite(float(window.maps.sum())):  # a sum passes on NaN and inf, and needs no mask
-            raise EngineError(
-                f"the engine gave values that are not finite for frame {window.info.index}; "
-                "try engine.precision fp32 or another engine, and check the bundle"
-            )
-        maps = window.maps if self._tells_z else without_z(window.maps)
-        at = (window.info.index, self._camera.px_nm)
-        found = find_emitters(maps, *at, self._thresholds, self._calibration)
-        return FittedFrame(window.info, Fate.FITTED, _flags(window), found)
+    def _fitted(self, answers: list[Answer]) -> list[FittedFrame]:
+        self.lost_candidates += sum(answer.lost_candidates for answer in answers)
+        return [FittedFrame(answer.info, Fate.FITTED, _flags(answer), answer.localizations) for answer in answers]
 
 
 def check_camera(bundle_camera: Camera, run_camera: Camera, allow: bool) -> None:
@@ -157,19 +144,20 @@ def check_camera(bundle_camera: Camera, run_camera: Camera, allow: bool) -> None
         )
 
 
-def adu_of(camera: Camera, photons: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Inverse of `Camera.photons` on average: ADU, not rounded, float32 of the same shape."""
-    electrons = (photons * np.float32(camera.qe) + np.float32(camera.spurious_e)) * np.float32(camera.em_gain or 1.0)
-    return np.asarray(electrons / np.float32(camera.e_per_adu) + np.float32(camera.baseline_adu), np.float32)
+def thresholds_of(bundle: ModelBundle, run: DetectionConfig | None) -> DetectionThresholds:
+    """The bundle's thresholds, less what the run says otherwise."""
+    asked = {name: value for name, value in (run or DetectionConfig()).model_dump().items() if value is not None}
+    return bundle.detection.model_copy(update=asked)
 
 
-def _thresholds(bundle: DetectionThresholds, run: DetectionConfig) -> DetectionThresholds:
-    asked = {name: value for name, value in run.model_dump().items() if value is not None}
-    return bundle.model_copy(update=asked)
+def _line(reading: Reading, engine: Engine | DeviceEngine, shape: tuple[int, int]) -> Line:
+    if isinstance(engine, DeviceBlocks):
+        return DeviceLine(reading, engine, shape)
+    return HostLine(reading, engine, shape)  # type: ignore[arg-type]  # DeviceBlocks are the only DeviceEngines
 
 
-def _flags(window: Window) -> CommitFlag:
-    left = CommitFlag.LEFT_IS_COPY if window.left_copy else CommitFlag.NONE
-    right = CommitFlag.RIGHT_IS_COPY if window.right_copy else CommitFlag.NONE
-    saturated = window.info.flags & FrameFlag.SATURATED
+def _flags(answer: Answer) -> CommitFlag:
+    left = CommitFlag.LEFT_IS_COPY if answer.left_copy else CommitFlag.NONE
+    right = CommitFlag.RIGHT_IS_COPY if answer.right_copy else CommitFlag.NONE
+    saturated = answer.info.flags & FrameFlag.SATURATED
     return left | right | (CommitFlag.SATURATED if saturated else CommitFlag.NONE)

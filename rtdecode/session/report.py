@@ -15,7 +15,7 @@ from rtdecode.session.cautions import cautions
 from rtdecode.stages.arbiter import Verdict
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.decide import signed
-from rtdecode.stages.ledger import Ledger, Tally, latency_ms, lost_ranges, rate_fps
+from rtdecode.stages.ledger import Ledger, Tally, latency_bound_ms, latency_ms, lost_ranges, rate_fps
 from rtdecode.stages.notes import read_can_wait, read_lost_because, read_roi
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.run_record import RunRecord
@@ -49,6 +49,7 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
         "localizations": len(localizations),
         "rate_fps": rate_fps(commits),
         "latency_ms": latency_ms(commits),
+        "latency_bound_ms": None if read_can_wait(folder) else latency_bound_ms(commits),
         "source": {"use": record.source.use, "can_wait": read_can_wait(folder), "camera_from": record.camera_from},
         "decisions": _decisions(folder),
         "policies": _states(folder),

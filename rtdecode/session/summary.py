@@ -32,6 +32,7 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     waits = report.get("source", {}).get("can_wait")  # a recording: most of it is time in the ring
     rows += [("latency, arrival to log" + (", with the time in the ring" if waits else ""), _latency(latency))]
     rows += [("  without the wait for the next frame", _latency(latency["without_context"]))]
+    rows += _pace(latency["p99"], report.get("latency_bound_ms"))
     if "stop" in report:
         rows += [("camera stopped", f"{report['stop']['decision_to_camera_ms']:.0f} ms after the decision")]
     if "score" in report:
@@ -43,6 +44,19 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     model, engine = report["model"], report["engine"]
     rows += [("model", f"{model['name']} ({model['sha256'][:12]}), {engine['use']} {engine['precision']}")]
     return rows + [("warning", warning) for warning in report["warnings"]]
+
+
+def _pace(p99_ms: float | None, bound_ms: float | None) -> list[tuple[str, str]]:
+    """Whether the line kept up with its camera; nothing where that cannot be said."""
+    if p99_ms is None or bound_ms is None:
+        return []
+    kept = p99_ms <= bound_ms
+    words = (
+        f"p99 within two frame periods + 15 ms ({bound_ms:.1f} ms)"
+        if kept
+        else (f"no: p99 is beyond two frame periods + 15 ms ({bound_ms:.1f} ms); see `rtdecode doctor --camera`")
+    )
+    return [("  kept up with the camera", f"yes: {words}" if kept else words)]
 
 
 def _decision(said: dict[str, Any]) -> str:

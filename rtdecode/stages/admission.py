@@ -13,11 +13,12 @@ from rtdecode.analysis.agreement import ENOUGH, ROUNDING, Agreement, Limits, agr
 from rtdecode.core.config import EngineConfig
 from rtdecode.core.contracts import Engine
 from rtdecode.core.errors import EngineError
-from rtdecode.core.extras import is_there, version_of
+from rtdecode.core.extras import is_there
 from rtdecode.core.frames import Frame, FrameInfo, Roi
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit import engines
 from rtdecode.fit.bundle import PSF, ModelBundle
+from rtdecode.fit.device import DeviceEngine
 from rtdecode.fit.fitter import Fitter
 from rtdecode.fit.int8 import int8_graph
 from rtdecode.fit.trial import SHAPE_PX, trial_clips
@@ -44,9 +45,9 @@ class Trial:
         """Simulate and localize with the reference; raises EngineError, BundleError where there is no PSF."""
         clips = trial_clips(bundle, CLIPS, FRAMES, SEED)
         config = EngineConfig.model_validate({"use": reference_use(), "precision": "fp32", "threads": threads})
-        return cls(bundle, clips, localized(bundle, engines.build(config, bundle), clips)[0])
+        return cls(bundle, clips, localized(bundle, engines.host_engine(config, bundle), clips)[0])
 
-    def judge(self, engine: Engine) -> tuple[Agreement, float]:
+    def judge(self, engine: Engine | DeviceEngine) -> tuple[Agreement, float]:
         """Figures of an engine, not yet started, and its frames per second, detection included."""
         found, per_s = localized(self.bundle, engine, self.clips)
         emitters = self.clips.emitters.copy()
@@ -72,13 +73,13 @@ def reference_use() -> str:
     return "openvino" if is_there("openvino") else "onnxruntime"
 
 
-def localized(bundle: ModelBundle, engine: Engine, clips: Clips) -> tuple[Localizations, float]:
+def localized(bundle: ModelBundle, engine: Engine | DeviceEngine, clips: Clips) -> tuple[Localizations, float]:
     """What the fitter that runs live makes of the clips, which are apart by a frame, and frames per second."""
     fitter = Fitter(bundle, engine, Roi(0, 0, SHAPE_PX[1], SHAPE_PX[0]))
     frames = clips.frames_adu.reshape(-1, *SHAPE_PX)
     began, parts = time.perf_counter(), []
     for index, pixels in zip(_apart(np.arange(len(frames))).tolist(), frames, strict=True):
-        parts += fitter.push(Frame(FrameInfo(index, 0, 0), pixels))
+        parts += fitter.push(Frame(FrameInfo(index, 0, 0), pixels), more=True)
     parts += fitter.finish()
     per_s = len(frames) / (time.perf_counter() - began)
     return Localizations.concatenate(part.localizations for part in parts), per_s
@@ -118,7 +119,8 @@ def check(
         return known
     tell(f"checking {name_of(config)} against fp32 for {bundle.name}, once")
     began = time.perf_counter()
-    figures, per_s = (trial or LazyTrial(bundle, config.threads)).trial.judge(engines.build(config, bundle))
+    against = (trial or LazyTrial(bundle, config.threads)).trial
+    figures, per_s = against.judge(engines.build(config, bundle, frame_dtype=against.clips.frames_adu.dtype.name))
     if figures.n_reference < ENOUGH:
         raise EngineError(
             f"{name_of(config)} cannot be checked against fp32: the reference itself found only {figures.n_reference} "
@@ -165,10 +167,10 @@ def keys_of(config: EngineConfig, bundle: ModelBundle) -> dict[str, str]:
         "bundle": bundle.sha256,
         "engine": config.use,
         "precision": str(config.precision),
-        "library": str(version_of(config.use)),
+        "library": str(engines.version(config.use)),
         "device": engines.device_of(config.use),
         "graph": admission_lines.sha256_of(graph, graph.with_suffix(".bin")),
-        "reference": f"{reference_use()} {version_of(reference_use())}",
+        "reference": f"{reference_use()} {engines.version(reference_use())}",
         "gate": admission_lines.gate_version(limits_of(config), CLIPS, FRAMES, SEED),
     }
 

@@ -114,14 +114,15 @@ def build_localize(folder: RunFolder, record: RunRecord) -> WorkerStage:
     """Imports the fitter here, so that the other workers do without its libraries."""
     from rtdecode.fit import engines
     from rtdecode.fit.bundle import ModelBundle
-    from rtdecode.fit.fitter import Fitter
+    from rtdecode.fit.fitter import Fitter, thresholds_of
     from rtdecode.fit.tiles import TiledEngine
     from rtdecode.stages.localize import LocalizeStage
 
     bundle = ModelBundle.load(record.model)
 
     def make_fitter(shape: tuple[int, int], dtype: str) -> Fitter:
-        engine, place = engines.build(record.engine, bundle), read_roi(folder) or Roi(0, 0, shape[1], shape[0])
+        engine = engines.build(record.engine, bundle, thresholds_of(bundle, record.detection), dtype)
+        place = read_roi(folder) or Roi(0, 0, shape[1], shape[0])
         roi = replace(place, width_px=shape[1], height_px=shape[0])
         fitter = Fitter(bundle, engine, roi, record.camera, record.detection, record.allow_camera_mismatch)
         _warm_up(fitter, shape, dtype)
@@ -151,8 +152,12 @@ def build_check(folder: RunFolder, record: RunRecord) -> WorkerStage:
 
 def _warm_up(fitter: Any, shape: tuple[int, int], dtype: str) -> None:
     """Compile and touch everything before the camera starts; frames before the first are never seen again."""
-    for index in (-3, -2):
-        fitter.push(Frame(FrameInfo(index, 0, 0), np.ones(shape, dtype)))
+    lengths = [1, *(1 << k for k in range(fitter.largest_block.bit_length()) for _ in range(2))]
+    index = -sum(lengths) - 1
+    for length in lengths:  # a device captures a program for each length of a block, and each of two buffers
+        for left in reversed(range(length)):
+            fitter.push(Frame(FrameInfo(index, 0, 0), np.ones(shape, dtype)), more=left > 0)
+            index += 1
     fitter.finish()
 
 

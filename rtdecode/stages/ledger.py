@@ -150,6 +150,17 @@ def latency_ms(commits: Commits) -> dict[str, Any]:
     return _figures(whole) | {"without_context": _figures(own)}
 
 
+GRACE_MS = 15.0
+"""Beyond two frame periods, within which 99 of 100 frames of a line that keeps up are in the log."""
+
+
+def latency_bound_ms(commits: Commits) -> float | None:
+    """Two frame periods (median time between arrivals of neighbours) and a grace; None below two arrivals."""
+    came = commits[commits["t_arrival_ns"] > 0]
+    periods_ns = np.diff(came["t_arrival_ns"])[np.diff(came["frame_index"]) == 1]
+    return round(2 * float(np.median(periods_ns)) / NS_PER_MS + GRACE_MS, 3) if len(periods_ns) else None
+
+
 def _figures(values_ms: NDArray[np.floating[Any]]) -> dict[str, float | None]:
     if len(values_ms) == 0:
         return {"p50": None, "p99": None, "max": None}

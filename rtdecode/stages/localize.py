@@ -115,7 +115,7 @@ class LocalizeStage:
         if frame.index <= self._newest:
             return  # after a restart the cursor may stand before what is committed
         self._widefield.expect(frame.index, frame.pixels_adu)
-        fitted = self._fitter.push(frame)
+        fitted = self._fitter.push(frame, more=ring.waiting > 0)  # a device takes what has come as one block
         before = [one for one in fitted if one.info.index < frame.index]
         self._commit(before)
         if frame.index > self._newest + 1:
@@ -184,8 +184,15 @@ class LocalizeStage:
         self._commit_lost(ring, expected)
         self._widefield.finish()
         counts = self._tally.as_json() | {"widefield_frames": self._widefield.frames}
+        self._tell_lost_candidates()
         note(self._folder, READER, "drained", self._newest, **counts)
         self._done = True
+
+    def _tell_lost_candidates(self) -> None:
+        """A device has room for so many emitters of a frame; what found none must not pass unsaid."""
+        if count := self._fitter.lost_candidates:
+            reason = f"{count} candidates for emitters found no room on the GPU: frames are fuller than it was made for"
+            note(self._folder, READER, "warning", self._newest, reason=reason)
 
     def order(self, action: Action) -> None:
         """A Stop before there is a ring ends this stage; otherwise the end comes through the ring."""

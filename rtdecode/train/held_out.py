@@ -18,8 +18,8 @@ from rtdecode.core.yaml_files import key_lines, load_yaml
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.calibration import crowding
 from rtdecode.fit.emitters import find_emitters
-from rtdecode.fit.engines import build
-from rtdecode.fit.fitter import adu_of
+from rtdecode.fit.engines import host_engine
+from rtdecode.fit.lines import adu_of
 from rtdecode.fit.windows import Windows
 from rtdecode.physics.psf import Psf, load_psf
 from rtdecode.physics.simulate import Clips, SimulationConfig, render_clips, simulate_clips
@@ -134,7 +134,7 @@ def look_at(bundle: ModelBundle, clips: Clips, engine: EngineConfig) -> Seen:
 def _maps(bundle: ModelBundle, clips: Clips, engine: EngineConfig) -> Iterator[tuple[int, F4]]:
     """(index, maps) of each frame in order; a gap in the indices keeps clips apart."""
     n_clips, n_frames, height, width = clips.frames_adu.shape
-    windows = Windows(build(engine, bundle), bundle.network.stride, height, width)
+    windows = Windows(host_engine(engine, bundle), bundle.network.stride, height, width)
     adu = _graph_adu(bundle, clips)
     for clip in range(n_clips):
         for frame in range(n_frames):

@@ -66,3 +66,20 @@ def test_what_the_machine_lacks_is_a_row_that_says_so(
 def test_a_bundle_without_psf_is_an_error(tiny_bundle: ModelBundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["engine", "check", str(tiny_bundle.folder)]) == 1
     assert "holds no psf.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("use", engines.ON_GPU)
+def test_without_a_gpu_its_engines_are_rows_and_a_run_with_one_is_refused_before_it_begins(
+    known: Path, use: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has what must be missing")
+    monkeypatch.setattr(engines, "VARIANTS", ((use, "bf16"),))
+    assert run(["engine", "check", "astigmatic-light", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["engines"]
+    assert "CUDA" in row["missing"] or "not installed" in row["missing"]
+    out = tmp_path / "run"
+    assert run(["demo", "--frames", "5", "--no-view", "--engine", use, "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert ("CUDA" in said or "not installed" in said) and not out.exists()

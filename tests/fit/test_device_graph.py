@@ -20,8 +20,8 @@ from rtdecode.fit.device_graph import OUTPUTS, device_graph, load, take_camera_m
 from rtdecode.fit.emitters import find_emitters  # noqa: E402
 from rtdecode.fit.engine_onnxruntime import OnnxRuntimeEngine  # noqa: E402
 from rtdecode.fit.export import map_scales  # noqa: E402
-from rtdecode.fit.fitter import adu_of  # noqa: E402
 from rtdecode.fit.graph_precision import converted  # noqa: E402
+from rtdecode.fit.lines import adu_of  # noqa: E402
 
 H, W = 40, 32
 LOW = DetectionThresholds(peak=0.001, accept=0.004, split=0.3, readout="fused")  # random weights are not sure

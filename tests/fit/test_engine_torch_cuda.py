@@ -19,7 +19,7 @@ from rtdecode.fit.device import Block, DeviceState, columns_of, lengths, reflect
 from rtdecode.fit.emitters import find_emitters  # noqa: E402
 from rtdecode.fit.engine_torch import TorchEngine  # noqa: E402
 from rtdecode.fit.engine_torch_cuda import TorchCudaEngine  # noqa: E402
-from rtdecode.fit.fitter import adu_of  # noqa: E402
+from rtdecode.fit.lines import adu_of  # noqa: E402
 from rtdecode.fit.windows import Windows  # noqa: E402
 
 LOW = DetectionThresholds(peak=0.05, accept=0.1, split=0.6, readout="fused")

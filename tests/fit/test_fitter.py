@@ -19,7 +19,8 @@ from rtdecode.core.frames import Fate, Frame, FrameFlag, FrameInfo, Roi
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.engines import build
-from rtdecode.fit.fitter import FittedFrame, Fitter, adu_of, check_camera
+from rtdecode.fit.fitter import FittedFrame, Fitter, check_camera
+from rtdecode.fit.lines import adu_of
 from rtdecode.fit.windows import Windows
 from rtdecode.streams.log import CommitFlag
 

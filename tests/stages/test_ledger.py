@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
-from rtdecode.stages.ledger import Ledger, Tally, fitted_after, latency_ms, lost_ranges, rate_fps
+from rtdecode.stages.ledger import Ledger, Tally, fitted_after, latency_bound_ms, latency_ms, lost_ranges, rate_fps
 from rtdecode.streams.log import CommitFlag, LogReader, LogWriter, make_commits
 
 MS = 1_000_000
@@ -74,3 +74,10 @@ def test_a_tally_of_a_growing_log_is_the_ledger_of_the_whole(tmp_path: Path) -> 
     assert (running.fitted, running.rejected) == (ledger.fitted, ledger.rejected)
     assert (running.lost_before, running.lost_in_ring) == (ledger.lost_before, ledger.lost_in_ring)
     assert fitted_after(tmp_path, 20) == [i for i in range(21, 50) if fates[i] == Fate.FITTED]
+
+
+def test_the_bound_on_latency_is_two_frame_periods_and_a_grace() -> None:
+    arrivals = np.array([0, 100, 110, 120, 0, 140]) * MS  # the first is slow to come, one is lost
+    commits = make_commits([3, 4, 5, 6, 7, 8], t_arrival_ns=arrivals)
+    assert latency_bound_ms(commits) == 2 * 10 + 15
+    assert latency_bound_ms(commits[1:2]) is None

@@ -17,7 +17,7 @@ from rtdecode.core.frames import Fate, Frame, FrameFlag, FrameInfo, Roi
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit import engines
 from rtdecode.fit.bundle import ModelBundle
-from rtdecode.fit.fitter import Fitter
+from rtdecode.fit.fitter import Fitter, thresholds_of
 from rtdecode.stages.ledger import Ledger, lost_ranges
 from rtdecode.stages.localize import LocalizeStage
 from rtdecode.streams.log import Commits, LogReader
@@ -199,3 +199,53 @@ def test_when_acquire_dies_what_it_wrote_is_fitted_and_the_run_fails(tmp_path: P
     assert line.stage.outcome is not None and line.stage.outcome.finish == "failed"
     assert line.folder.ring_path is not None and not line.folder.ring_path.exists()
     line.ring.close()
+
+
+def on_device(bundle: ModelBundle, largest_block: int, slots: int | None = None) -> Callable[..., Fitter]:
+    """Fitters over the GPU path of torch, run on the CPU: its blocks, states and rows."""
+    torch_cuda = pytest.importorskip("rtdecode.fit.engine_torch_cuda")
+    thresholds = thresholds_of(bundle, LOUD)
+
+    def made(shape: tuple[int, int], dtype: str) -> Fitter:
+        room = slots or shape[0] * shape[1]
+        engine = torch_cuda.TorchCudaEngine(
+            bundle, "fp32", dtype, thresholds, device="cpu", largest_block=largest_block, slots=room
+        )
+        return Fitter(bundle, engine, ROI, detection=LOUD)
+
+    return made
+
+
+def test_a_device_gets_what_the_ring_holds_as_blocks_and_the_log_is_the_same(
+    tmp_path: Path, tiny_bundle: ModelBundle
+) -> None:
+    pytest.importorskip("torch")
+    logs = []
+    for name, make in (("device", on_device(tiny_bundle, 8)), ("host", lambda *_: host_fitter(tiny_bundle))):
+        line = Line(tmp_path / name, make)
+        line.publish([0])
+        line.steps(2)  # alone: nothing behind it
+        line.publish([*range(1, 14), 16, 17, 18], wrong_size=[17])
+        line.steps(9)
+        line.crash()  # with frames on the device that are not in the log
+        line.publish(range(19, 30))
+        logs.append(line.finish(expected=32))
+    (commits, found), (wanted, expected) = logs
+    for column in ("frame_index", "fate", "flags", "n_localizations", "end_of_localizations"):
+        assert commits[column].tolist() == wanted[column].tolist(), column
+    for (name, a), (_, b) in zip(found.columns(), expected.columns(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=0.05, err_msg=name)
+    assert len(found) > 100
+
+
+def host_fitter(bundle: ModelBundle) -> Fitter:
+    return Fitter(bundle, engines.build(EngineConfig(use="torch", threads=1), bundle), ROI, detection=LOUD)
+
+
+def test_candidates_that_found_no_room_are_told(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    pytest.importorskip("torch")
+    line = Line(tmp_path / "full", on_device(tiny_bundle, 4, slots=1))
+    line.publish(range(6))
+    line.finish(expected=6)
+    (told,) = [event for event in line.folder.read_events() if event.get("kind") == "warning"]
+    assert "candidates for emitters found no room on the GPU" in told["reason"]
