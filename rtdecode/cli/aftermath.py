@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdecode.cli.terminal import outliving
-from rtdecode.core.errors import ConfigError
-from rtdecode.formats import FORMATS
+from rtdecode.session.exporting import export_run
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.widefield import saved_total_adu
@@ -24,7 +23,7 @@ def make_files(folder: RunFolder, *, csv: bool) -> list[Path]:
     _try("picture.png", lambda: make_picture(folder))
     _try("report.html", lambda: make_page(folder))
     if csv:
-        _try("localizations.csv", lambda: export(folder, "thunderstorm", folder.localizations_csv))
+        _try("localizations.csv", lambda: export_run(folder, "thunderstorm", folder.localizations_csv))
     return files_of(folder)
 
 
@@ -52,30 +51,6 @@ def make_page(folder: RunFolder) -> None:
     report = folder.read_report()
     if report is not None:
         make_run_page(folder, report)
-
-
-def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> None:
-    """Refuse what an export may not replace; a run's own files never: its log cannot be made again.
-
-    Inside the run folder only tables of the format's own extension may lie, and not where the truth lies. Raises
-    ConfigError.
-    """
-    place, extension = out.resolve(), FORMATS[name].extension
-    inside = place.is_relative_to(folder.path.resolve())
-    if inside and (place.suffix != extension or place == folder.truth_csv.resolve()):
-        raise ConfigError(
-            f"--out {out}: is or may become a file of the run itself; choose a place outside {folder.path}"
-        )
-    if place.is_dir():
-        raise ConfigError(f"--out {out}: is a folder; name a file, e.g. {out / (folder.name + extension)}")
-    if place.exists() and not overwrite:
-        raise ConfigError(f"--out {out}: exists already; choose another name, or --overwrite to replace it")
-
-
-def export(folder: RunFolder, name: str, out: Path) -> int:
-    """Write the run's localizations in a foreign format; rows written."""
-    _, localizations = LogReader.open(folder.path).all()
-    return FORMATS[name].write(out, localizations, camera_px_nm(RunRecord.of_run(folder)))
 
 
 def _try(what: str, make: Callable[[], object]) -> None:

@@ -16,6 +16,7 @@ from rtdecode.cli import (
     engine,
     estimating,
     estimating_camera,
+    exchange,
     files,
     importing,
     making,
@@ -36,7 +37,7 @@ app = typer.Typer(
 _FOR_MODELS = (
     calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, engine, benchmark,
 )  # fmt: skip
-for group in (runs, serve, decide, files, making, *_FOR_MODELS, tools):
+for group in (runs, serve, decide, files, exchange, making, *_FOR_MODELS, tools):
     group.register(app)
 
 

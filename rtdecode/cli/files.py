@@ -27,32 +27,6 @@ def view(run: Run) -> None:
     raise typer.Exit(open_viewer(run))
 
 
-def export(
-    run: Run,
-    out: Annotated[Path, typer.Option(help="File to write.")],
-    format: Annotated[str, typer.Option(help="thunderstorm (CSV).")] = "thunderstorm",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out where it exists.")] = False,
-) -> None:
-    """Write a run's localizations for another program.
-
-    ThunderSTORM counts frames from 1 and positions from the corner of the first pixel, half a pixel more than in
-    our own files (locs.bin, truth.csv), which count frames from 0 and positions from that pixel's centre.
-
-    Example: [bold]rtdecode export runs/cell3 --format thunderstorm --out cell3.csv[/bold]
-    """
-    from rtdecode.cli.aftermath import check_target
-    from rtdecode.cli.aftermath import export as write
-    from rtdecode.formats import FORMATS
-    from rtdecode.streams.run_folder import RunFolder
-
-    if format not in FORMATS:
-        raise ConfigError(f"--format {format!r} is not known; formats: {', '.join(sorted(FORMATS))}")
-    folder = RunFolder.open(run)
-    check_target(folder, format, out, overwrite)
-    rows = write(folder, format, out)
-    typer.echo(f"{rows} localizations in {out}")
-
-
 def evaluate(
     what: Annotated[Path | None, typer.Argument(help="ThunderSTORM CSV or run folder.")] = None,
     truth: Annotated[Path | None, typer.Option(help="CSV: frame_index,x_nm,y_nm,z_nm,photons.")] = None,
@@ -139,7 +113,7 @@ def models() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (view, export, evaluate, report, models):
+    for command in (view, evaluate, report, models):
         app.command()(command)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
+from rtdecode.formats.about import About, Table, missing_of
 from rtdecode.streams.tables import CHUNK_ROWS, F8, column_number, read_table, require, write_table
 
 HEADER = (
@@ -31,22 +32,34 @@ _NM_PER_UNIT = {"nm": 1.0, "um": 1000.0, "µm": 1000.0, "μm": 1000.0}
 _PHOTON_UNITS = {"photon", "photons"}
 
 
-def write_thunderstorm(
-    path: Path, localizations: Localizations | Iterable[Localizations], px_nm: tuple[float, float]
-) -> int:
-    """Write one or many Localizations in their order, return how many rows; memory stays bounded.
+def write_thunderstorm(path: Path, parts: Iterable[Localizations], about: About, *, is_2d: bool) -> int:
+    """Write all parts in their order, return how many rows; memory stays bounded. Provenance has no place in it.
 
-    Many are written with z, one without where it is 2D. `px_nm` (x, y): half a pixel is added, for ThunderSTORM counts
-    from the pixel's corner and we from its centre.
+    Half a pixel is added, for ThunderSTORM counts from the pixel's corner and we from its centre.
     """
-    if not isinstance(localizations, Localizations):
-        return write_table(path, HEADER, _ROW, _rows(localizations, px_nm))
-    rows = _rows([localizations], px_nm)
-    if not localizations.is_2d:
+    rows = _rows(parts, about.px_nm)
+    if not is_2d:
         return write_table(path, HEADER, _ROW, rows)
     kept = [k for k in range(len(_ROW.split(","))) if k not in _Z_COLUMNS]
     header, row = (",".join(text.split(",")[k] for k in kept) for text in (HEADER, _ROW))
     return write_table(path, header, row, (block[:, kept] for block in rows))
+
+
+def open_thunderstorm(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
+    """Open a file; it does not state its pixel size, and positions count from a corner. Raises FileFormatError."""
+    if px_nm is None:
+        raise FileFormatError(f"{path}: a ThunderSTORM table counts from a pixel's corner and states no pixel size; "
+                              "give --px-nm")  # fmt: skip
+    held: set[str] = set()
+    for _ in read_table(path, lambda names: _held(path, names, px_nm, held), rows=1):
+        break
+    return Table(About(px_nm), thunderstorm_chunks(path, px_nm), missing_of(held))
+
+
+def _held(path: Path, names: list[str], px_nm: tuple[float, float], held: set[str]) -> list[int]:
+    found = _columns(path, names, px_nm)
+    held.update(ours for ours, _, _ in found)
+    return [number for _, number, _ in found]
 
 
 def read_thunderstorm(path: Path, px_nm: tuple[float, float]) -> Localizations:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rtdecode.core.errors import BundleError
 from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
-from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.fitter import SATURATED_SHARE
+from rtdecode.session.exporting import bundle_of
 from rtdecode.stages.outcome import Outcome
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.widefield import FINAL_NAME
@@ -50,7 +49,7 @@ def _frames(commits: Commits) -> Iterator[str]:
 def _camera(record: RunRecord) -> Iterator[str]:
     if record.camera_assumed:
         yield "no camera was given: gain, baseline and pixel size are assumed to be the model's"
-    bundle = _bundle(record)
+    bundle = bundle_of(record)
     if bundle is not None and record.camera is not None:
         differences = bundle.camera.differences(record.camera)
         for name, (model, run) in differences.items():
@@ -86,7 +85,7 @@ def _checks(events: list[dict[str, Any]], doubted: set[str]) -> list[str]:
 
 def _doubts(folder: RunFolder, record: RunRecord, commits: Commits, localizations: Localizations) -> dict[str, str]:
     """By check: whether the model was made for such data; empty where model or wide-field image are gone."""
-    widefield, bundle = folder.path / FINAL_NAME, _bundle(record)
+    widefield, bundle = folder.path / FINAL_NAME, bundle_of(record)
     n_fitted = int(np.count_nonzero(commits["fate"] == Fate.FITTED))
     if not widefield.exists() or not n_fitted or bundle is None or record.camera is None:
         return {}
@@ -95,10 +94,3 @@ def _doubts(folder: RunFolder, record: RunRecord, commits: Commits, localization
     mean_adu = np.load(widefield, allow_pickle=False) / n_fitted
     trained = Trained(**bundle.card.ranges.model_dump(), background_end=bundle.scaling.background_max)
     return {doubt.check: doubt.sentence for doubt in doubts(localizations, n_fitted, mean_adu, record.camera, trained)}
-
-
-def _bundle(record: RunRecord) -> ModelBundle | None:
-    try:
-        return ModelBundle.load(record.model)
-    except BundleError:
-        return None  # moved or changed since: the report is made without it

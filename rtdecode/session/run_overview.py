@@ -13,10 +13,10 @@ from PIL import Image
 
 from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import QualityFilter
 from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.canvas import Canvas, ColourScale, Region
-from rtdecode.view.points import QualityFilter
 
 SAMPLE = 400_000  # localizations that the histograms are made of: beyond that their bars do not move
 TIME_BINS = 150
@@ -64,7 +64,7 @@ def overview(folder: RunFolder, field: Region | None, quality: QualityFilter) ->
     """Read the log twice: for figures and colours, then for the pictures. Raises LogError where it is damaged."""
     commits, sample = sample_of(folder)
     tells_z = bool(len(sample)) and not sample.is_2d
-    values = sample.z_nm[quality.passes(sample.sigma_x_nm, sample.sigma_y_nm, sample.sigma_z_nm)]
+    values = sample.z_nm[quality.passes(dict(sample.columns()))]
     scale = ColourScale.fitted(values) if tells_z else ColourScale()
     pictures, shown, pixel_nm = _pictures(folder, commits, field, quality, scale)
     whole, slices = (pictures[0], pictures[1:]) if pictures else (None, ())

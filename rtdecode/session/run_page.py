@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtdecode.core.errors import BundleError
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import QualityFilter
 from rtdecode.fit.bundle import ModelBundle, TrainingRanges
+from rtdecode.session.exporting import bundle_of, recommended_filter
 from rtdecode.session.run_overview import OverTime, Overview, Picture, overview
 from rtdecode.session.summary import summary_rows
 from rtdecode.stages.build import camera_px_nm
@@ -22,7 +23,6 @@ from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.canvas import Region
 from rtdecode.view.labels import count_words
 from rtdecode.view.picture import widefield_grey
-from rtdecode.view.points import QualityFilter
 from rtdecode.view.report_page import ColourBar, Figure, RunPage, ScaleBar, png_of, write_report_page
 from rtdecode.view.svg_charts import BLUE, GREEN, ORANGE, Curve, curves, histogram
 
@@ -31,8 +31,9 @@ Floats = NDArray[np.floating]
 
 def make_run_page(folder: RunFolder, report: dict[str, Any]) -> Path:
     """Write report.html from the run folder and its report.json; gives its path. Raises LogError."""
-    record, bundle = RunRecord.of_run(folder), _bundle(folder)
-    field, quality = _field(folder, record), _recommended(bundle)
+    record = RunRecord.of_run(folder)
+    bundle = bundle_of(record)
+    field, quality = _field(folder, record), recommended_filter(bundle)
     seen = overview(folder, field, quality)
     path = folder.path / "report.html"
     write_report_page(path, _page(folder, report, record, bundle, seen, field, quality))
@@ -158,19 +159,3 @@ def _widefield(total: Floats, report: dict[str, Any]) -> Figure:
 def _field(folder: RunFolder, record: RunRecord) -> Region | None:
     roi = read_roi(folder)
     return Region.of_frame((roi.height_px, roi.width_px), camera_px_nm(record)) if roi is not None else None
-
-
-def _recommended(bundle: ModelBundle | None) -> QualityFilter:
-    """The model's own filter; without the model all is shown."""
-    if bundle is None:
-        return QualityFilter(sigma_xy_nm=None, sigma_z_nm=None)
-    limits = bundle.card.recommended_filter
-    z = limits.sigma_z_max_nm if bundle.tells_z else None
-    return QualityFilter(sigma_xy_nm=limits.sigma_xy_max_nm, sigma_z_nm=z)
-
-
-def _bundle(folder: RunFolder) -> ModelBundle | None:
-    try:
-        return ModelBundle.load(RunRecord.of_run(folder).model)
-    except BundleError:
-        return None  # moved or changed since: the page is made without its ranges

@@ -13,11 +13,11 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from rtdecode.core.errors import RtdecodeError
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import SHOW_ALL, QualityFilter
 from rtdecode.view.canvas import ColourScale
 from rtdecode.view.follow import Follower, Update
 from rtdecode.view.image_pane import ImagePane
 from rtdecode.view.panel import STYLE, Panel
-from rtdecode.view.points import SHOW_ALL, QualityFilter
 from rtdecode.view.scene import Scene
 from rtdecode.view.stopping import StopRequest
 

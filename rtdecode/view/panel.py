@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from PySide6 import QtCore, QtWidgets
 
+from rtdecode.core.quality import QualityFilter
 from rtdecode.view.canvas import PERCENTILE
 from rtdecode.view.numbers import Health, Numbers
-from rtdecode.view.points import QualityFilter
 
 WIDTH_PX = 264
 STOP_CONFIRM_MS = 3000

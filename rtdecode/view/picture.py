@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import QualityFilter
 from rtdecode.view.canvas import Canvas, ColourScale, Region
 from rtdecode.view.colours import ramp_rgb
 from rtdecode.view.labels import count_words, length_words, round_length_nm, ticks
-from rtdecode.view.points import Points, QualityFilter
+from rtdecode.view.points import Points, draw
 
 PIXEL_NM = 10.0  # of the super-resolution image, where the panels come out neither tiny nor huge
 PANEL_PX = (800, 2400)  # bounds of a panel's longer side
@@ -123,7 +124,7 @@ def _draw(
 ) -> tuple[Canvas, int]:
     """The canvas with what passes, and how many that were."""
     canvas = Canvas(region, pixel_nm, scale or ColourScale.fitted(points.shown_column("z_nm", quality)))
-    return canvas, sum(quality.draw(canvas, block) for block in points.blocks())
+    return canvas, sum(draw(canvas, block, quality) for block in points.blocks())
 
 
 def _widefield(widefield_sum: NDArray[np.generic], size: tuple[int, int]) -> Image.Image:

@@ -1,65 +1,26 @@
-"""The localizations behind an image, kept compactly so that it can be drawn again, and which of them are shown."""
+"""The localizations behind an image, kept compactly so that it can be drawn again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import QualityFilter
 from rtdecode.view.canvas import Canvas
 
 COLUMNS = ("x_nm", "y_nm", "z_nm", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm")
 BLOCK_ROWS = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class QualityFilter:
-    """Upper limits on what is drawn; None shows all. The log keeps every localization whatever is drawn."""
-
-    sigma_xy_nm: float | None = 40.0
-    sigma_z_nm: float | None = 80.0
-
-    def passes(
-        self,
-        sigma_x_nm: NDArray[np.float32],
-        sigma_y_nm: NDArray[np.float32],
-        sigma_z_nm: NDArray[np.float32],
-    ) -> NDArray[np.bool_]:
-        """(N,) which rows are drawn."""
-        shown = np.ones(len(sigma_x_nm), np.bool_)
-        if self.sigma_xy_nm is not None:
-            shown &= (sigma_x_nm <= self.sigma_xy_nm) & (sigma_y_nm <= self.sigma_xy_nm)
-        if self.sigma_z_nm is not None:
-            shown &= sigma_z_nm <= self.sigma_z_nm
-        return shown
-
-    def of(self, localizations: Localizations) -> Localizations:
-        """Those of `localizations` that pass."""
-        rows = self.passes(localizations.sigma_x_nm, localizations.sigma_y_nm, localizations.sigma_z_nm)
-        return localizations[rows]
-
-    def draw(self, canvas: Canvas, columns: dict[str, NDArray[np.float32]]) -> int:
-        """Draw the rows of a block of `Points` that pass; returns how many."""
-        shown = self.passes(columns["sigma_x_nm"], columns["sigma_y_nm"], columns["sigma_z_nm"])
-        names = ("x_nm", "y_nm", "sigma_x_nm", "sigma_y_nm", canvas.scale.column)
-        canvas.add_columns(*(columns[name][shown] for name in names))
-        return int(shown.sum())
-
-    @property
-    def words(self) -> str:
-        """The limits as a reader understands them, in plain ASCII (the picture's font has no Greek)."""
-        limits = []
-        if self.sigma_xy_nm is not None:
-            limits.append(f"sigma x, y up to {self.sigma_xy_nm:g} nm")
-        if self.sigma_z_nm is not None:
-            limits.append(f"sigma z up to {self.sigma_z_nm:g} nm")
-        return ", ".join(limits) if limits else "no filter"
-
-
-SHOW_ALL = QualityFilter(None, None)
+def draw(canvas: Canvas, columns: dict[str, NDArray[np.float32]], quality: QualityFilter) -> int:
+    """Draw the rows of a block of `Points` that pass; returns how many."""
+    shown = quality.passes(columns)
+    names = ("x_nm", "y_nm", "sigma_x_nm", "sigma_y_nm", canvas.scale.column)
+    canvas.add_columns(*(columns[name][shown] for name in names))
+    return int(shown.sum())
 
 
 class Points:
@@ -103,5 +64,5 @@ class Points:
         parts = []
         for block in self.blocks():
             thin = {key: column[::stride] for key, column in block.items()}
-            parts.append(thin[name][quality.passes(thin["sigma_x_nm"], thin["sigma_y_nm"], thin["sigma_z_nm"])])
+            parts.append(thin[name][quality.passes(thin)])
         return np.concatenate(parts) if parts else np.empty(0, np.float32)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import QualityFilter
 from rtdecode.view.canvas import Canvas, ColourScale, Contrast, Region
-from rtdecode.view.points import Points, QualityFilter
+from rtdecode.view.points import Points, draw
 
 OVERVIEW_NM = 10.0
 OVERVIEW_MOST_PX = 12_000_000  # 144 MB; larger fields get larger pixels
@@ -37,7 +38,7 @@ class Layer:
         before = self.drawn
         while self.drawn < len(points):
             columns = points.rows(self.drawn, ROWS_AT_ONCE)
-            self.shown += quality.draw(self.canvas, columns)
+            self.shown += draw(self.canvas, columns, quality)
             self.drawn += len(columns["x_nm"])
             if time.perf_counter() >= deadline:
                 break

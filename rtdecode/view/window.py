@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from rtdecode.core.errors import ViewerError
 from rtdecode.core.extras import install, is_there
+from rtdecode.core.quality import QualityFilter
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.canvas import ColourScale
-from rtdecode.view.points import QualityFilter
 
 
 class EventLoop(Protocol):

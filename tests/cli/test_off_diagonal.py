@@ -52,7 +52,7 @@ def test_the_log_has_it_where_it_was(exported: tuple[Path, Path]) -> None:
 
 
 def test_the_export_has_it_where_it_was(exported: tuple[Path, Path]) -> None:
-    assert_in_place(FORMATS["thunderstorm"].read(exported[1], (100.0, 100.0)))
+    assert_in_place(Localizations.concatenate(FORMATS["thunderstorm"].open(exported[1], (100.0, 100.0)).parts))
 
 
 def test_thunderstorm_counts_frames_from_one_and_nm_from_the_corner(exported: tuple[Path, Path]) -> None:

@@ -16,13 +16,13 @@ from runs import Kit
 from rtdecode import session
 from rtdecode.cli.app import run as command
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import QualityFilter
 from rtdecode.session import run_overview
 from rtdecode.session.run_overview import overview, sample_of
 from rtdecode.session.run_page import make_run_page, verdict
 from rtdecode.streams.log import LogReader
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.canvas import Region
-from rtdecode.view.points import QualityFilter
 
 
 class Page(HTMLParser):

@@ -11,9 +11,9 @@ from PIL import Image
 from view_runs import localizations_at, scattered
 
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import SHOW_ALL, QualityFilter
 from rtdecode.view.canvas import ColourScale
 from rtdecode.view.picture import Page, widefield_grey, write_picture
-from rtdecode.view.points import SHOW_ALL, QualityFilter
 
 SCALE = ColourScale(-500, 500)
 

@@ -7,9 +7,10 @@ import pytest
 from view_runs import SHAPE, localizations_at, scattered
 
 from rtdecode.core.localizations import Localizations
+from rtdecode.core.quality import SHOW_ALL, QualityFilter
 from rtdecode.view import points as points_module
 from rtdecode.view.canvas import Canvas, ColourScale, Region
-from rtdecode.view.points import SHOW_ALL, Points, QualityFilter
+from rtdecode.view.points import Points
 from rtdecode.view.scene import Scene
 
 FIELD = Region.of_frame(SHAPE, (100.0, 100.0))

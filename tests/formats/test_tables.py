@@ -1,0 +1,234 @@
+"""Every format, both ways: what goes out comes back; an off-diagonal emitter as a person reads it; damage is named."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rtdecode.core.errors import FileFormatError
+from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
+from rtdecode.formats import FORMATS
+from rtdecode.formats.about import About
+
+PX = (100.0, 120.0)
+ABOUT = About(PX, (40, 60), 1000, {"model": {"sha256": "ab" * 32}, "filter": {"sigma_xy_nm": 40.0}})
+DATA = Path(__file__).parents[2].parent / "shared/data"
+KEPT = {  # what each format has room for, beside frame and position
+    "picasso": {"photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "probability", "sigma_photons"},
+    "thunderstorm": {"photons", "background", "sigma_z_nm"},
+    "smap": {"photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "probability", "sigma_photons"},
+    "decode": {"photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "probability", "sigma_photons"},
+    "parquet": {"photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "probability", "sigma_photons"},
+}
+NAMES = sorted(FORMATS)
+
+
+def needs(name: str) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
+
+
+def some(n: int, seed: int = 0) -> Localizations:
+    rng = np.random.default_rng(seed)
+    records = np.zeros(n, LOCALIZATION_DTYPE)
+    for name in LOCALIZATION_DTYPE.names or ():
+        records[name] = rng.uniform(1, 4000, n)
+    records["frame_index"] = np.sort(rng.integers(0, 1000, n))
+    records["z_nm"] -= 2000
+    records["probability"] /= 4000
+    return Localizations.from_records(records)
+
+
+def flat(found: Localizations) -> Localizations:
+    records = found.records()
+    records["z_nm"] = records["sigma_z_nm"] = 0
+    return Localizations.from_records(records)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_goes_out_comes_back(name: str, tmp_path: Path) -> None:
+    needs(name)
+    path, sent = tmp_path / f"out{FORMATS[name].extension}", some(2000)
+    assert FORMATS[name].write(path, [sent[:700], sent[700:700], sent[700:]], ABOUT, is_2d=False) == 2000
+    table = FORMATS[name].open(path, PX if name == "thunderstorm" else None)
+    assert table.about.px_nm == pytest.approx(PX)
+    back = Localizations.concatenate(table.parts)
+    np.testing.assert_array_equal(back.frame_index, sent.frame_index)
+    for column in ("x_nm", "y_nm", "z_nm", *KEPT[name]):
+        np.testing.assert_allclose(getattr(back, column), getattr(sent, column), rtol=1e-5, atol=2e-3, err_msg=column)
+        assert column not in table.missing
+    assert {p.name for p in tmp_path.iterdir()} <= {path.name, "out.yaml"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_2d_table_comes_back_as_one(name: str, tmp_path: Path) -> None:
+    needs(name)
+    path, sent = tmp_path / f"out{FORMATS[name].extension}", flat(some(300))
+    FORMATS[name].write(path, [sent], ABOUT, is_2d=True)
+    back = Localizations.concatenate(FORMATS[name].open(path, PX).parts)
+    assert back.is_2d and len(back) == 300
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_a_file_too(name: str, tmp_path: Path) -> None:
+    needs(name)
+    path = tmp_path / f"out{FORMATS[name].extension}"
+    assert FORMATS[name].write(path, [], ABOUT, is_2d=False) == 0
+    assert sum(len(part) for part in FORMATS[name].open(path, PX).parts) == 0
+
+
+def off_diagonal() -> Localizations:
+    """Centre of the pixel in column 12, row 3 of the fifth frame, 250 nm up."""
+    records = np.zeros(1, LOCALIZATION_DTYPE)
+    names = ["frame_index", "x_nm", "y_nm", "z_nm", "photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm"]
+    records[names] = (4, 12 * PX[0], 3 * PX[1], 250, 5000, 81, 6, 9, 20)
+    return Localizations.from_records(records)
+
+
+def test_picasso_has_it_in_column_12_row_3_of_frame_4(tmp_path: Path) -> None:
+    FORMATS["picasso"].write(tmp_path / "a.hdf5", [off_diagonal()], ABOUT, is_2d=False)
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        row = file["locs"][0]
+    assert [row[name] for name in ("frame", "x", "y", "z")] == pytest.approx([4, 12, 3, 250])
+    assert [row[name] for name in ("lpx", "lpy", "lpz")] == pytest.approx([0.06, 0.075, 20])
+    movie, made = yaml.safe_load_all((tmp_path / "a.yaml").read_text())
+    assert [movie[name] for name in ("Width", "Height", "Frames", "Pixelsize")] == [60, 40, 1000, 100.0]
+    assert made["model"]["sha256"] == "ab" * 32 and made["filter"] == {"sigma_xy_nm": 40.0}
+
+
+def test_decode_has_its_row_first(tmp_path: Path) -> None:
+    FORMATS["decode"].write(tmp_path / "a.h5", [off_diagonal()], ABOUT, is_2d=False)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file) == ["data", "decode", "meta"] and list(file["meta"].attrs) == ["xy_unit", "px_size"]
+        assert file["data/xyz"][0].tolist() == pytest.approx([3, 12, 250])  # DECODE's x runs along rows
+        assert file["data/xyz_sig"][0].tolist() == pytest.approx([0.075, 0.06, 20])
+        assert file["meta"].attrs["px_size"].tolist() == [120, 100] and file["data/frame_ix"][0] == 4
+        assert file["data/xyz_cr"].shape is None
+
+
+def test_smap_has_nm_and_frame_5(tmp_path: Path) -> None:
+    FORMATS["smap"].write(tmp_path / "a_sml.mat", [off_diagonal()], ABOUT, is_2d=False)
+    head = (tmp_path / "a_sml.mat").read_bytes()[:128]
+    assert head.startswith(b"MATLAB 7.3 MAT-file") and head[124:] == b"\x00\x02IM"
+    with h5py.File(tmp_path / "a_sml.mat") as file:
+        found = {name: float(data[0, 0]) for name, data in file["saveloc/loc"].items()}
+        said = "".join(chr(c) for c in file["saveloc/rtdecode"][:, 0])
+        assert file["saveloc"].attrs["MATLAB_class"] == b"struct"
+        assert file["saveloc/loc/frame"].attrs["MATLAB_class"] == b"double"
+    assert [found[name] for name in ("xnm", "ynm", "znm", "frame")] == [1200, 360, 250, 5]
+    assert [found[name] for name in ("xnmerr", "ynmerr", "locprecnm", "locprecznm")] == [6, 9, 7.5, 20]
+    assert json.loads(said)["model"]["sha256"] == "ab" * 32
+
+
+def test_parquet_has_our_own_columns(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    FORMATS["parquet"].write(tmp_path / "a.parquet", [off_diagonal()], ABOUT, is_2d=False)
+    frame = pandas.read_parquet(tmp_path / "a.parquet")
+    assert list(frame.columns) == list(LOCALIZATION_DTYPE.names or ())
+    assert frame.loc[0, ["frame_index", "x_nm", "y_nm", "z_nm"]].tolist() == [4, 1200, 360, 250]
+    about = FORMATS["parquet"].open(tmp_path / "a.parquet").about
+    assert (about.shape_px, about.n_frames, about.provenance) == ((40, 60), 1000, ABOUT.provenance)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "thunderstorm"])  # it has a test of its own
+def test_memory_stays_bounded(name: str, tmp_path: Path) -> None:
+    needs(name)
+    path = tmp_path / f"out{FORMATS[name].extension}"
+    block, blocks = some(50_000), 12
+
+    def parts() -> Iterator[Localizations]:
+        for _ in range(blocks):
+            yield block
+
+    tracemalloc.start()
+    try:
+        FORMATS[name].write(path, parts(), ABOUT, is_2d=False)
+        rows = sum(len(part) for part in FORMATS[name].open(path, PX).parts)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == blocks * 50_000
+    assert peak < 0.6 * rows * 11 * 8  # all of it as float64 would be 53 MB
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_write_that_fails_leaves_what_was_there(name: str, tmp_path: Path) -> None:
+    needs(name)
+    path = tmp_path / f"out{FORMATS[name].extension}"
+    path.write_text("precious")
+
+    def parts() -> Iterator[Localizations]:
+        yield some(10)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FORMATS[name].write(path, parts(), ABOUT, is_2d=False)
+    assert path.read_text() == "precious" and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_such_a_file_is_named(name: str, tmp_path: Path) -> None:
+    needs(name)
+    path = tmp_path / "text"
+    path.write_text("hello\nworld\n")
+    with pytest.raises(FileFormatError, match="text"):
+        list(FORMATS[name].open(path, PX).parts)
+
+
+def test_missing_columns_and_pixel_sizes_are_named(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["locs"] = np.zeros(3, [("frame", "u4"), ("x", "f4")])
+    with pytest.raises(FileFormatError, match="no column 'y'; it has frame, x"):
+        FORMATS["picasso"].open(tmp_path / "a.hdf5", PX)
+    with h5py.File(tmp_path / "b.hdf5", "w") as file:
+        file["locs"] = np.zeros(3, [("frame", "u4"), ("x", "f4"), ("y", "f4")])
+    with pytest.raises(FileFormatError, match="no Pixelsize in nm; give --px-nm"):
+        FORMATS["picasso"].open(tmp_path / "b.hdf5")
+    assert set(FORMATS["picasso"].open(tmp_path / "b.hdf5", PX).missing) == {
+        "z_nm", "photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "sigma_photons", "probability",
+    }  # fmt: skip
+    with h5py.File(tmp_path / "c.hdf5", "w") as file:
+        file["locs"] = np.array([(0, 1, 2), (1, np.nan, 2)], [("frame", "u4"), ("x", "f4"), ("y", "f4")])
+    with pytest.raises(FileFormatError, match="row 1: frame 1, x nan"):
+        list(FORMATS["picasso"].open(tmp_path / "c.hdf5", PX).parts)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["picasso", "smap", "decode"]),
+    px=st.tuples(st.floats(20, 400), st.floats(20, 400)),
+    seed=st.integers(0, 1000),
+)
+def test_any_pixel_size_comes_back(tmp_path: Path, name: str, px: tuple[float, float], seed: int) -> None:
+    path, sent = tmp_path / f"x{FORMATS[name].extension}", some(20, seed)
+    FORMATS[name].write(path, [sent], About(px), is_2d=False)
+    table = FORMATS[name].open(path)
+    back = Localizations.concatenate(table.parts)
+    assert table.about.px_nm == pytest.approx(px, rel=1e-5)
+    for column in ("x_nm", "y_nm", "sigma_x_nm", "sigma_y_nm"):
+        np.testing.assert_allclose(getattr(back, column), getattr(sent, column), rtol=2e-6)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the peers' own files are not here")
+def test_the_peers_own_files_are_read() -> None:
+    table = FORMATS["decode"].open(DATA / "locan_BSD3/test_data/decode_dstorm_data.h5")
+    found = Localizations.concatenate(table.parts)
+    assert table.about.px_nm == (117.0, 127.0) and len(found) == 96 and np.isfinite(found.sigma_x_nm).all()
+    empty = FORMATS["decode"].open(DATA / "locan_BSD3/test_data/decode_dstorm_data_empty.h5")
+    assert sum(map(len, empty.parts)) == 0 and "sigma_x_nm" in empty.missing
+    table = FORMATS["smap"].open(DATA / "locan_BSD3/test_data/smap_dstorm_data.mat")
+    found = Localizations.concatenate(table.parts)
+    assert table.about.px_nm == pytest.approx((104.0, 104.0)) and len(found) == 4884 and found.frame_index.min() == 0
+    picasso = DATA / "picasso_MIT/tests/testdata_locs.hdf5"
+    found = Localizations.concatenate(FORMATS["picasso"].open(picasso, (130.0, 130.0)).parts)
+    assert len(found) == 564 and found.x_nm.max() < 32 * 130
