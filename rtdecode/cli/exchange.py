@@ -30,8 +30,8 @@ def export(
     max_sigma_xy_nm: Annotated[float | None, typer.Option(min=0, help="Leave out what is less certain.")] = None,
     max_sigma_z_nm: Annotated[float | None, typer.Option(min=0, help="The same of z.")] = None,
     min_probability: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out what is less likely.")] = None,
-    photons: Annotated[str | None, typer.Option(help="least,most")] = None,
-    z_nm: Annotated[str | None, typer.Option(help="lowest,highest")] = None,
+    photons: Annotated[str | None, typer.Option(help="Least and most, e.g. 500,20000.")] = None,
+    z_nm: Annotated[str | None, typer.Option(help="Lowest and highest, e.g. -300,300.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out where it exists.")] = False,
 ) -> None:
     """Write a run's localizations for another program, all of them or those that pass a filter.

@@ -1,8 +1,8 @@
 """SMAP's `*_sml.mat` (MATLAB v7.3, which is HDF5): struct `saveloc`, in its `loc` a column for each field.
 
 Frames count from 1; xnm runs along columns and ynm along rows, as ours; (0, 0) nm is the centre of the first pixel,
-where SMAP's own import of DECODE's files puts it. Read, too, are files that SMAP wrote itself, whose fitter counts pixels
-as MATLAB does; their positions are taken as they stand. Our provenance stands in `saveloc/rtdecode`.
+where SMAP's own import of DECODE's files puts it. Read, too, are files that SMAP wrote itself, whose fitter counts
+pixels as MATLAB does; their positions are taken as they stand. Our provenance stands in `saveloc/rtdecode`.
 """
 
 from __future__ import annotations

@@ -18,11 +18,10 @@ from rtdecode.formats import FORMATS
 from rtdecode.formats.about import About
 from rtdecode.session.report import close_run
 from rtdecode.stages.outcome import Outcome
-from rtdecode.stages.run_record import RunRecord, versions
+from rtdecode.stages.run_record import IMPORTED, RunRecord, versions
 from rtdecode.streams.log import LogWriter, make_commits
 from rtdecode.streams.run_folder import RunFolder
 
-IMPORTED = "imported"
 FRAMES_AT_ONCE = 4096
 MOST_FRAMES = 1 << 28
 

@@ -18,7 +18,7 @@ from rtdecode.stages.decide import signed
 from rtdecode.stages.ledger import Ledger, Tally, latency_bound_ms, latency_ms, lost_ranges, rate_fps
 from rtdecode.stages.notes import read_can_wait, read_lost_because, read_roi
 from rtdecode.stages.outcome import Outcome
-from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.run_record import IMPORTED, RunRecord
 from rtdecode.stages.safe_stop import told
 from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder
@@ -40,6 +40,7 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     record = RunRecord.of_run(folder)
     commits, localizations = LogReader.open(folder.path).all()
     lost = lost_ranges(commits, read_lost_because(folder))
+    timed = commits if record.source.use != IMPORTED else commits[:0]
     report: dict[str, Any] = {
         "format": FORMAT,
         "finish": outcome.finish,
@@ -47,8 +48,8 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
         "frames": Ledger.of(commits).as_json(),
         "lost": lost[:MAX_RANGES],
         "localizations": len(localizations),
-        "rate_fps": rate_fps(commits),
-        "latency_ms": latency_ms(commits),
+        "rate_fps": rate_fps(timed),
+        "latency_ms": latency_ms(timed),
         "latency_bound_ms": None if read_can_wait(folder) else latency_bound_ms(commits),
         "source": {"use": record.source.use, "can_wait": read_can_wait(folder), "camera_from": record.camera_from},
         "decisions": _decisions(folder),

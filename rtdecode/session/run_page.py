@@ -17,7 +17,7 @@ from rtdecode.session.run_overview import OverTime, Overview, Picture, overview
 from rtdecode.session.summary import summary_rows
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.notes import read_roi
-from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.run_record import IMPORTED, RunRecord
 from rtdecode.stages.widefield import saved_total_adu
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.canvas import Region
@@ -76,7 +76,7 @@ def _page(
         scale_bar=ScaleBar.of_width(field.width_nm) if field is not None else None,
         colours=ColourBar.of_scale(seen.scale, "z (nm)") if seen.scale is not None else None,
         slices=[_figure(part, "") for part in seen.slices],
-        charts=list(_charts(seen, ranges)),
+        charts=list(_charts(seen, ranges, record.source.use != IMPORTED)),
         rows=[row for row in summary_rows(report) if row[0] != "warning"],
         versions=list(report["versions"].items()),
         configuration=folder.run_yaml.read_text(encoding="utf-8"),
@@ -88,8 +88,9 @@ def _about(folder: RunFolder, report: dict[str, Any], record: RunRecord, field: 
     started = str(dict(folder.fields().get("run") or {}).get("started", ""))
     if started:
         yield started.replace("T", " ").replace("+00:00", " UTC")
-    yield f"model {report['model']['name']} ({report['model']['sha256'][:12]})"
-    yield f"engine {report['engine']['use']} {report['engine']['precision']}"
+    if report["source"]["use"] != IMPORTED:
+        yield f"model {report['model']['name']} ({report['model']['sha256'][:12]})"
+        yield f"engine {report['engine']['use']} {report['engine']['precision']}"
     yield f"source {report['source']['use']}"
     if field is not None:
         px_nm = camera_px_nm(record)
@@ -108,12 +109,12 @@ def _notes(seen: Overview, quality: QualityFilter, ranges: TrainingRanges | None
         yield "Green in the histograms: the range that the model was trained for. Beyond it its answers mean little."
 
 
-def _charts(seen: Overview, ranges: TrainingRanges | None) -> Iterator[str]:
+def _charts(seen: Overview, ranges: TrainingRanges | None, timed: bool) -> Iterator[str]:
     """SVG of each chart that has something to show."""
     if len(seen.sample):
         yield from _histograms(seen.sample, ranges)
     if len(seen.over_time.frame) > 1:
-        yield from _courses(seen.over_time)
+        yield from _courses(seen.over_time, timed)
 
 
 def _histograms(sample: Localizations, ranges: TrainingRanges | None) -> Iterator[str]:
@@ -128,14 +129,15 @@ def _histograms(sample: Localizations, ranges: TrainingRanges | None) -> Iterato
     yield histogram(sample.probability, "Probability", "")
 
 
-def _courses(time: OverTime) -> Iterator[str]:
+def _courses(time: OverTime, timed: bool) -> Iterator[str]:
     """Curves by frame: how many, how bright, how late, how many not at all."""
     yield _course(time, time.per_frame, "Localizations in a frame", BLUE)
     if np.isfinite(time.photons).any():
         shares = [(time.photons, "photons", BLUE), (time.background, "background", ORANGE)]
         lines = [Curve(time.frame, values / np.nanmax(values), name, colour) for values, name, colour in shares]
         yield curves(lines, "Medians over time, of their highest", "frame", y=(0.0, 1.3))
-    yield _course(time, time.latency_ms, "Latency, arrival to log (ms)", GREEN)
+    if timed:
+        yield _course(time, time.latency_ms, "Latency, arrival to log (ms)", GREEN)
     if time.not_fitted.any():
         yield _course(time, time.not_fitted, "Frames lost or rejected", ORANGE)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rtdecode.stages.run_record import IMPORTED
+
 
 def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """(what, its figures) of a report.json: ledger, rates, latency, score, policies, model, warnings."""
@@ -28,6 +30,8 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         for lost in report["lost"][:8]
     ]
     rows += [("localizations", f"{report['localizations']}")]
+    if report["source"]["use"] == IMPORTED:
+        return rows + [("made by", "another program")] + [("warning", warning) for warning in report["warnings"]]
     rows += [("rate", f"{_number(report['rate_fps'], 1)} frames/s")]
     waits = report.get("source", {}).get("can_wait")  # a recording: most of it is time in the ring
     rows += [("latency, arrival to log" + (", with the time in the ring" if waits else ""), _latency(latency))]

@@ -13,6 +13,8 @@ from rtdecode.core.extras import version_of
 from rtdecode.core.yaml_files import KeyPath, key_lines, validate
 from rtdecode.streams.run_folder import RunFolder
 
+IMPORTED = "imported"
+"""Source and model of a run whose localizations another program made: nothing was timed here."""
 PACKAGES = ("numpy", "numba", "openvino", "nncf", "onnxruntime", "pyzmq", "pymmcore", "pymmcore-plus", "torch")
 
 

@@ -290,16 +290,17 @@ def test_export_replaces_only_what_it_is_told_to_and_never_a_file_of_the_run(
 ) -> None:
     place, table = finished_run(tmp_path, tiny_bundle), tmp_path / "table.csv"
     shutil.copy(tmp_path / "sim" / "truth.csv", place / "truth.csv")  # as a simulated camera leaves it
+    csv = ["--format", "thunderstorm"]
     (tmp_path / "link.csv").symlink_to(place / "locs.bin")
     before = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
     own = [*(place / name for name in ("locs.bin", "truth.csv", "report.json", "new.bin", "logs/x.log"))]
     for out in (*own, tmp_path / "link.csv"):
         for more in ([], ["--overwrite"]):
-            assert "a file of the run" in refused(capsys, "export", str(place), "--out", str(out), *more)
+            assert "a file of the run" in refused(capsys, "export", str(place), *csv, "--out", str(out), *more)
     assert {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
     table.write_text("precious")
     assert "exists already" in refused(capsys, "export", str(place), "--out", str(table))
-    assert "is a folder" in refused(capsys, "export", str(place), "--out", str(tmp_path), "--overwrite")
+    assert "is a folder" in refused(capsys, "export", str(place), *csv, "--out", str(tmp_path), "--overwrite")
     assert table.read_text() == "precious"
     assert run(["export", str(place), "--out", str(table), "--overwrite"]) == 0 and "frame" in table.read_text()
     assert run(["export", str(place), "--out", str(place / "localizations.csv")]) == 0

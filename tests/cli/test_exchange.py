@@ -1,0 +1,128 @@
+"""Out to each format and in again by the commands; the filter; refusals; the run from Python, as documented."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rtdecode
+from rtdecode.cli.app import run
+from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
+from rtdecode.core.quality import QualityFilter
+from rtdecode.fit.bundle import ModelBundle
+from rtdecode.formats import FORMATS
+
+Captured = pytest.CaptureFixture[str]
+DOCS = Path(__file__).parents[2] / "docs"
+ENDS = {name: form.extension for name, form in FORMATS.items()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: ModelBundle) -> Path:
+    """A finished run of 12 frames with many localizations."""
+    folder = tmp_path_factory.mktemp("exchange")
+    model = ["--model", str(tiny_bundle.folder)]
+    assert (
+        run(["simulate", "--out", str(folder / "sim"), "--frames", "12", "--width", "32", "--height", "24", *model])
+        == 0
+    )
+    options = ["--camera", str(folder / "sim/camera.yaml"), "--inline", "--no-view", "--out", str(folder / "run")]
+    assert run(["replay", str(folder / "sim/movie.tif"), *model, *options]) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_out_and_in_again(name: str, place: Path, tmp_path: Path, capsys: Captured) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
+    out, back = tmp_path / f"x{ENDS[name]}", tmp_path / "back"
+    assert run(["export", str(place), "--out", str(out)]) == 0  # the format by the file's name
+    size = ["--px-nm", "100,110"] if name == "thunderstorm" else []
+    assert run(["import", str(out), "--out", str(back), *size]) == 0
+    said = capsys.readouterr().out
+    mine, theirs = rtdecode.open_run(place), rtdecode.open_run(back)
+    assert theirs.px_nm == pytest.approx(mine.px_nm) and len(theirs.localizations) == len(mine.localizations) > 10
+    for column in ("frame_index", "x_nm", "y_nm", "z_nm", "photons"):
+        values = (getattr(one.localizations, column) for one in (theirs, mine))
+        np.testing.assert_allclose(*values, rtol=1e-4, atol=0.01, err_msg=column)
+    assert (back / "report.html").exists() and f"{len(mine.localizations)} localizations" in said
+    assert theirs.report is not None and theirs.report["rate_fps"] is None
+    assert any("that program's" in words for words in theirs.report["warnings"])
+    assert run(["report", str(back)]) == 0 and "another program" in capsys.readouterr().out
+
+
+def test_rows_in_any_order_are_put_in_order_of_frames(tmp_path: Path) -> None:
+    table, back = tmp_path / "t.csv", tmp_path / "back"
+    table.write_text(
+        '"frame","x [nm]","y [nm]"\n' + "".join(f"{f},{100 * k + 50},250\n" for k, f in enumerate((7, 2, 9, 2)))
+    )
+    assert run(["import", str(table), "--px-nm", "100", "--out", str(back)]) == 0
+    found = rtdecode.open_run(back)
+    assert found.localizations.frame_index.tolist() == [1, 1, 6, 8]
+    assert found.localizations.x_nm.tolist() == [100, 300, 0, 200]
+    assert len(found.frames) == 9 and found.shape_px == (3, 4)
+
+
+def test_a_filter_leaves_out_and_says_so(place: Path, tmp_path: Path, capsys: Captured) -> None:
+    everything = rtdecode.open_run(place)
+    least = float(np.median(everything.localizations.probability))
+    out = tmp_path / "some.csv"
+    assert run(["export", str(place), "--out", str(out), "--min-probability", str(least), "--z-nm", "-5000,5000"]) == 0
+    said = capsys.readouterr().out
+    quality = QualityFilter(None, None, probability=least, z_nm=(-5000, 5000))
+    assert f"{len(everything.filtered(quality))} localizations" in said and "probability from" in said
+    assert 0 < len(everything.filtered(quality)) < len(everything.localizations)
+
+
+def test_what_cannot_be_is_said_before_anything_is_written(place: Path, tmp_path: Path, capsys: Captured) -> None:
+    def refused(*arguments: str) -> str:
+        capsys.readouterr()
+        assert run([*arguments]) == 1
+        return capsys.readouterr().err
+
+    assert "which format" in refused("export", str(place), "--out", str(tmp_path / "x.xyz"))
+    assert "500,20000" in refused("export", str(place), "--out", str(tmp_path / "x.csv"), "--photons", "9,3")
+    assert "no folder" in refused("export", str(place), "--out", str(tmp_path / "no/x.csv"))
+    assert "no such file" in refused("import", str(tmp_path / "no.csv"), "--out", str(tmp_path / "r"))
+    (tmp_path / "e.csv").write_text("frame,x [nm],y [nm]\n")
+    assert "--px-nm" in refused("import", str(tmp_path / "e.csv"), "--out", str(tmp_path / "r"))
+    assert "no localization" in refused(
+        "import", str(tmp_path / "e.csv"), "--px-nm", "100", "--out", str(tmp_path / "r")
+    )
+    (tmp_path / "b.csv").write_text("frame,x [nm],y [nm]\n1,5,5\n0,5,5\n")
+    assert "line 3" in refused("import", str(tmp_path / "b.csv"), "--px-nm", "100", "--out", str(tmp_path / "r"))
+    assert {path.name for path in tmp_path.iterdir()} == {"e.csv", "b.csv"}
+
+
+def test_a_run_from_python(place: Path) -> None:
+    opened = rtdecode.open_run(place)
+    assert isinstance(opened.localizations, Localizations) and opened.shape_px == (24, 32)
+    assert opened.frames["fate"].tolist() == [0] * 12 and opened.widefield_adu is not None
+    assert opened.record.model_name and opened.report is not None
+    pandas = pytest.importorskip("pandas")
+    frame = opened.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and list(frame.columns) == list(LOCALIZATION_DTYPE.names or ())
+    assert len(frame) == len(opened.localizations)
+
+
+def test_importing_rtdecode_loads_nothing_heavy() -> None:
+    code = "import sys, rtdecode; print([m for m in ('numpy', 'numba', 'h5py', 'pandas', 'torch') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_documented_example_runs(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = code.replace('"runs/cell3"', repr(str(place)))
+    where = os.environ | {"MPLBACKEND": "agg", "PYTHONPATH": str(DOCS.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=where, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "cell3.png").stat().st_size > 5000 and "completed" in done.stdout
