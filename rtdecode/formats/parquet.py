@@ -47,7 +47,7 @@ def open_parquet(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
     """Open a file with columns by our names; `px_nm` where its metadata states none. Raises FileFormatError."""
     arrow, parquet = _arrow()
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, pre_buffer=False)
     except (OSError, arrow.ArrowInvalid) as error:
         raise FileFormatError(f"{path}: cannot be read as Parquet: {error}") from error
     names = set(file.schema_arrow.names)

@@ -1,0 +1,149 @@
+"""Drift from the localizations themselves: each block of frames against those before it, live and afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtdecode.analysis.pair_shifts import KERNEL_NM, Grid, Shift, mode_of
+from rtdecode.core.drift import Drift
+from rtdecode.core.localizations import Localizations
+
+F8 = NDArray[np.float64]
+F4 = NDArray[np.float32]
+
+BLOCK_FRAMES = 100
+LEAST_LOCALIZATIONS = 300  # of a block; sparser runs get longer blocks
+REACH_NM = (120.0, 240.0)  # lateral and axial: how far a block may have gone since the one before
+MOST_REFERENCE = 150_000  # points that blocks are held against: cost and memory of a look are bounded
+MOST_PAIRS = 1 << 21
+LEAST_CONTRAST, LEAST_EXCESS = 1.2, 8.0
+"""A mode that stands out less is none (the fullest of 1,700 empty cells reaches 4 standard deviations by chance): the
+block is taken to stand where the last one did, with no certainty."""
+
+
+class DriftEstimator:
+    """Takes localizations as they come, in whole frames; after each full block one more place of the sample is known.
+
+    A block is held against the earlier ones, their drift taken off: thinned evenly when they are more than
+    MOST_REFERENCE. Bounded in time for each block and in memory for any run.
+    """
+
+    def __init__(self, block_frames: int = BLOCK_FRAMES, seed: int = 0) -> None:
+        if block_frames < 1:
+            raise ValueError(f"block_frames {block_frames}: at least 1")
+        self._block_frames, self._random = block_frames, np.random.default_rng(seed)
+        self._waiting: list[Localizations] = []
+        self._first_frame: int | None = None
+        self._reference = np.empty((0, 3), np.float32)
+        self._thinned = 1.0  # share of all points so far that the reference keeps
+        self._frame: list[float] = []
+        self._shifts: list[F8] = []
+        self._sigmas: list[F8] = []
+
+    def add(self, localizations: Localizations) -> Drift:
+        """Take the next ones, frames ascending; the drift as known now."""
+        if len(localizations):
+            self._first_frame = int(localizations.frame_index[0]) if self._first_frame is None else self._first_frame
+            self._waiting.append(localizations)
+            self._take_blocks(int(localizations.frame_index[-1]))
+        return self.drift
+
+    @property
+    def drift(self) -> Drift:
+        """One place for each block so far."""
+        if not self._frame:
+            return Drift.none()
+        return Drift(np.array(self._frame), np.array(self._shifts), np.array(self._sigmas))
+
+    def finish(self) -> Drift:
+        """What waits becomes the last block, if it is half a block at least."""
+        if sum(map(len, self._waiting)) >= LEAST_LOCALIZATIONS // 2:
+            self._take(Localizations.concatenate(self._waiting))
+            self._waiting, self._first_frame = [], None
+        return self.drift
+
+    def _take_blocks(self, last_frame: int) -> None:
+        """Whole blocks of what waits: the frame that came last may not be whole, so it waits."""
+        while self._first_frame is not None and last_frame >= self._first_frame + self._block_frames:
+            whole = Localizations.concatenate(self._waiting)
+            cut = self._cut(whole, last_frame)
+            if cut is None:
+                return
+            rows = int(np.searchsorted(whole.frame_index, cut))
+            self._take(whole[:rows])
+            self._waiting, self._first_frame = [whole[rows:]], cut
+
+    def _cut(self, whole: Localizations, last_frame: int) -> int | None:
+        """First frame of the next block: block lengths are multiples of `block_frames`; None: not enough yet."""
+        assert self._first_frame is not None
+        cut = self._first_frame + self._block_frames
+        while np.searchsorted(whole.frame_index, cut) < LEAST_LOCALIZATIONS:
+            cut += self._block_frames
+            if cut > last_frame:
+                return None
+        return cut
+
+    def _take(self, block: Localizations) -> None:
+        points = points_of(block)
+        last = self._shifts[-1] if self._shifts else np.zeros(3)
+        shift = _shift(points, self._reference, last, is_2d=block.is_2d)
+        nm, sigma = (shift.nm, shift.sigma_nm) if shift is not None else (last, np.full(3, np.inf))
+        if not self._shifts:
+            nm, sigma = np.zeros(3), np.zeros(3)
+        self._frame.append(float(block.frame_index.mean()))
+        self._shifts.append(nm)
+        self._sigmas.append(sigma)
+        if shift is not None or len(self._shifts) == 1:
+            self._remember((points - nm).astype(np.float32))
+
+    def _remember(self, points: F4) -> None:
+        kept = points[self._random.random(len(points)) < self._thinned] if self._thinned < 1 else points
+        self._reference = np.concatenate([self._reference, kept])
+        while len(self._reference) > MOST_REFERENCE:
+            self._reference = self._reference[self._random.random(len(self._reference)) < 0.5]
+            self._thinned /= 2
+
+
+def estimate_drift(localizations: Localizations, block_frames: int = BLOCK_FRAMES) -> Drift:
+    """Of a finished run, frames ascending: what DriftEstimator says when it has seen all."""
+    estimator = DriftEstimator(block_frames)
+    for start in range(0, len(localizations), 1 << 16):
+        estimator.add(localizations[start : start + (1 << 16)])
+    return estimator.finish()
+
+
+def points_of(localizations: Localizations) -> F4:
+    """(N, 3) x, y, z in nm; z 0 of a 2D model's."""
+    z = np.zeros(len(localizations), np.float32) if localizations.is_2d else localizations.z_nm
+    return np.column_stack([localizations.x_nm, localizations.y_nm, z]).astype(np.float32)
+
+
+def _shift(points: F4, reference: F4, near_nm: F8, *, is_2d: bool) -> Shift | None:
+    """Of `points` from `reference`, near a place; None where the displacements have no mode."""
+    if len(points) < LEAST_LOCALIZATIONS // 2 or not len(reference):
+        return None
+    grid = Grid(reference, REACH_NM[0])
+    displacements, rows = grid.pairs(points, near_nm, REACH_NM, MOST_PAIRS)
+    if len(displacements) < LEAST_LOCALIZATIONS:
+        return None
+    kernel = np.array(KERNEL_NM)
+    found = mode_of(displacements, rows, _peak(displacements, near_nm), kernel)
+    if found is None or found.contrast < LEAST_CONTRAST or found.excess < LEAST_EXCESS:
+        return None
+    return replace(found, nm=found.nm * [1, 1, 0], sigma_nm=found.sigma_nm * [1, 1, 0]) if is_2d else found
+
+
+def _peak(displacements: F4, near_nm: F8) -> F8:
+    """Where a coarse histogram of the displacements is fullest; each cell less what its distance alone makes."""
+    cell = np.array([20.0, 20.0, 40.0])
+    reach = np.array([REACH_NM[0], REACH_NM[0], REACH_NM[1]])
+    edges = [np.arange(-r, r + c / 2, c) + n for r, c, n in zip(reach, cell, near_nm, strict=True)]
+    counts, _ = np.histogramdd(displacements, edges)
+    smooth = counts
+    for axis in range(3):
+        smooth = np.apply_along_axis(np.convolve, axis, smooth, [0.25, 0.5, 0.25], "same")
+    at = np.unravel_index(int(np.argmax(smooth)), smooth.shape)
+    return np.array([(edge[k] + edge[k + 1]) / 2 for edge, k in zip(edges, at, strict=True)])
