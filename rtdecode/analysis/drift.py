@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.analysis.grouping import grouped
 from rtdecode.analysis.pair_shifts import KERNEL_NM, Grid, Shift, mode_of
 from rtdecode.core.drift import Drift
 from rtdecode.core.localizations import Localizations
@@ -15,11 +16,12 @@ F8 = NDArray[np.float64]
 F4 = NDArray[np.float32]
 
 BLOCK_FRAMES = 100
-LEAST_LOCALIZATIONS = 300  # of a block; sparser runs get longer blocks
+LEAST_LOCALIZATIONS = 400  # of a block; where there are fewer, or they show no place, the block gets longer
+MOST_BLOCKS = 16  # as long at most, in blocks
 REACH_NM = (120.0, 240.0)  # lateral and axial: how far a block may have gone since the one before
 MOST_REFERENCE = 150_000  # points that blocks are held against: cost and memory of a look are bounded
 MOST_PAIRS = 1 << 21
-LEAST_CONTRAST, LEAST_EXCESS = 1.2, 8.0
+LEAST_CONTRAST, LEAST_EXCESS = 1.2, 6.0
 """A mode that stands out less is none (the fullest of 1,700 empty cells reaches 4 standard deviations by chance): the
 block is taken to stand where the last one did, with no certainty."""
 
@@ -36,6 +38,7 @@ class DriftEstimator:
             raise ValueError(f"block_frames {block_frames}: at least 1")
         self._block_frames, self._random = block_frames, np.random.default_rng(seed)
         self._waiting: list[Localizations] = []
+        self._wanted = block_frames  # frames of the block that waits
         self._first_frame: int | None = None
         self._reference = np.empty((0, 3), np.float32)
         self._thinned = 1.0  # share of all points so far that the reference keeps
@@ -61,43 +64,45 @@ class DriftEstimator:
     def finish(self) -> Drift:
         """What waits becomes the last block, if it is half a block at least."""
         if sum(map(len, self._waiting)) >= LEAST_LOCALIZATIONS // 2:
-            self._take(Localizations.concatenate(self._waiting))
-            self._waiting, self._first_frame = [], None
+            self._take(Localizations.concatenate(self._waiting), is_last_try=True)
+        self._waiting, self._first_frame = [], None
         return self.drift
 
     def _take_blocks(self, last_frame: int) -> None:
         """Whole blocks of what waits: the frame that came last may not be whole, so it waits."""
-        while self._first_frame is not None and last_frame >= self._first_frame + self._block_frames:
-            whole = Localizations.concatenate(self._waiting)
-            cut = self._cut(whole, last_frame)
-            if cut is None:
-                return
+        while self._first_frame is not None and last_frame >= self._first_frame + self._wanted:
+            whole, cut = Localizations.concatenate(self._waiting), self._first_frame + self._wanted
             rows = int(np.searchsorted(whole.frame_index, cut))
-            self._take(whole[:rows])
-            self._waiting, self._first_frame = [whole[rows:]], cut
+            is_last_try = self._wanted >= MOST_BLOCKS * self._block_frames
+            enough = rows >= LEAST_LOCALIZATIONS
+            if (enough or is_last_try) and self._take(whole[:rows], is_last_try):
+                self._waiting, self._first_frame, self._wanted = [whole[rows:]], cut, self._block_frames
+            else:
+                self._waiting, self._wanted = [whole], self._wanted + self._block_frames
 
-    def _cut(self, whole: Localizations, last_frame: int) -> int | None:
-        """First frame of the next block: block lengths are multiples of `block_frames`; None: not enough yet."""
-        assert self._first_frame is not None
-        cut = self._first_frame + self._block_frames
-        while np.searchsorted(whole.frame_index, cut) < LEAST_LOCALIZATIONS:
-            cut += self._block_frames
-            if cut > last_frame:
-                return None
-        return cut
+    def _take(self, block: Localizations, is_last_try: bool) -> bool:
+        """Whether the block has got a place; the last try makes one where there is none, of infinite error.
 
-    def _take(self, block: Localizations) -> None:
-        points = points_of(block)
+        Blinks, not localizations: a molecule that is seen in three frames is one witness, and a better one.
+        """
+        points = points_of(grouped(block).localizations)
         last = self._shifts[-1] if self._shifts else np.zeros(3)
+        if not len(self._reference):
+            self._place(block, last, np.zeros(3))
+            self._remember(points)
+            return True
         shift = _shift(points, self._reference, last, is_2d=block.is_2d)
-        nm, sigma = (shift.nm, shift.sigma_nm) if shift is not None else (last, np.full(3, np.inf))
-        if not self._shifts:
-            nm, sigma = np.zeros(3), np.zeros(3)
+        if shift is not None:
+            self._place(block, shift.nm, shift.sigma_nm)
+            self._remember((points - shift.nm).astype(np.float32))
+        elif is_last_try and len(block):
+            self._place(block, last, np.full(3, np.inf))
+        return shift is not None or is_last_try
+
+    def _place(self, block: Localizations, nm: F8, sigma_nm: F8) -> None:
         self._frame.append(float(block.frame_index.mean()))
         self._shifts.append(nm)
-        self._sigmas.append(sigma)
-        if shift is not None or len(self._shifts) == 1:
-            self._remember((points - nm).astype(np.float32))
+        self._sigmas.append(sigma_nm)
 
     def _remember(self, points: F4) -> None:
         kept = points[self._random.random(len(points)) < self._thinned] if self._thinned < 1 else points
@@ -123,11 +128,11 @@ def points_of(localizations: Localizations) -> F4:
 
 def _shift(points: F4, reference: F4, near_nm: F8, *, is_2d: bool) -> Shift | None:
     """Of `points` from `reference`, near a place; None where the displacements have no mode."""
-    if len(points) < LEAST_LOCALIZATIONS // 2 or not len(reference):
+    if not len(points) or not len(reference):
         return None
     grid = Grid(reference, REACH_NM[0])
     displacements, rows = grid.pairs(points, near_nm, REACH_NM, MOST_PAIRS)
-    if len(displacements) < LEAST_LOCALIZATIONS:
+    if not len(displacements):
         return None
     kernel = np.array(KERNEL_NM)
     found = mode_of(displacements, rows, _peak(displacements, near_nm), kernel)

@@ -21,6 +21,7 @@ from rtdecode.view.picture import write_picture
 def make_files(folder: RunFolder, *, csv: bool) -> list[Path]:
     """Picture and, if asked, ThunderSTORM table; gives all files of the run. What fails is told, never fatal."""
     _try("picture.png", lambda: make_picture(folder))
+    _try("drift and resolution", lambda: measure(folder))
     _try("report.html", lambda: make_page(folder))
     if csv:
         _try("localizations.csv", lambda: export_run(folder, "thunderstorm", folder.localizations_csv))
@@ -42,6 +43,15 @@ def make_picture(folder: RunFolder) -> None:
     if n_frames:
         px_nm = camera_px_nm(RunRecord.of_run(folder))
         write_picture(folder.picture, localizations, total, px_nm, n_frames=n_frames, title=folder.name)
+
+
+def measure(folder: RunFolder) -> None:
+    """drift.csv and resolution.json of a run that is small enough; nothing where there is no report."""
+    from rtdecode.session.measuring import measure_at_end
+
+    report = folder.read_report()
+    if report is not None:
+        measure_at_end(folder, int(report["localizations"]))
 
 
 def make_page(folder: RunFolder) -> None:

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from rtdecode.cli import (
+    analysing,
     benchmark,
     calibrating,
     calibrating_model,
@@ -37,7 +38,7 @@ app = typer.Typer(
 _FOR_MODELS = (
     calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, engine, benchmark,
 )  # fmt: skip
-for group in (runs, serve, decide, files, exchange, making, *_FOR_MODELS, tools):
+for group in (runs, serve, decide, files, exchange, analysing, making, *_FOR_MODELS, tools):
     group.register(app)
 
 

@@ -32,6 +32,7 @@ def export(
     min_probability: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out what is less likely.")] = None,
     photons: Annotated[str | None, typer.Option(help="Least and most, e.g. 500,20000.")] = None,
     z_nm: Annotated[str | None, typer.Option(help="Lowest and highest, e.g. -300,300.")] = None,
+    drift: Annotated[bool, typer.Option("--drift", help="Take the drift off that `rtdecode drift` measured.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out where it exists.")] = False,
 ) -> None:
     """Write a run's localizations for another program, all of them or those that pass a filter.
@@ -42,15 +43,16 @@ def export(
     Example: [bold]rtdecode export runs/cell3 --out cell3.hdf5[/bold] (Picasso), or
     [bold]rtdecode export runs/cell3 --format thunderstorm --filter recommended --out cell3.csv[/bold]
     """
+    from rtdecode.cli.analysing import drift_change
     from rtdecode.session.exporting import export_run
     from rtdecode.streams.run_folder import RunFolder
 
-    name = _format(format, out)
+    name = format_of(format, out)
     folder = RunFolder.open(run)
-    _check_target(folder, name, out, overwrite)
+    check_target(folder, name, out, overwrite)
     limits = {"sigma_xy_nm": max_sigma_xy_nm, "sigma_z_nm": max_sigma_z_nm, "probability": min_probability}
-    quality = _quality(folder, filter, limits, {"photons": photons, "z_nm": z_nm})
-    rows = export_run(folder, name, out, quality)
+    quality = quality_of(folder, filter, limits, {"photons": photons, "z_nm": z_nm})
+    rows = export_run(folder, name, out, quality, drift_change(folder, drift), {"drift_taken_off": drift})
     typer.echo(f"{rows} localizations in {out} ({quality.words})")
 
 
@@ -72,7 +74,7 @@ def import_(
 
     if not file.is_file():
         raise FileFormatError(f"{file}: there is no such file")
-    folder, words = import_table(file, _format(format, file), out, pixel_size(px_nm) if px_nm else None)
+    folder, words = import_table(file, format_of(format, file), out, pixel_size(px_nm) if px_nm else None)
     make_page(folder)
     typer.echo(f"{words}\nrun folder: {folder.path}")
 
@@ -83,7 +85,7 @@ def register(app: typer.Typer) -> None:
     app.command(name="import")(import_)
 
 
-def _format(name: str | None, path: Path) -> str:
+def format_of(name: str | None, path: Path) -> str:
     """The format that was named, or that the file's name tells."""
     from rtdecode.formats import FORMATS
 
@@ -99,8 +101,11 @@ def _format(name: str | None, path: Path) -> str:
     raise ConfigError(f"{path}: which format? Its name ends in none of {ends}; give --format")
 
 
-def _quality(
-    folder: RunFolder, filter: str, limits: dict[str, float | None], spans: dict[str, str | None]
+def quality_of(
+    folder: RunFolder,
+    filter: str,
+    limits: dict[str, float | None] | None = None,
+    spans: dict[str, str | None] | None = None,
 ) -> QualityFilter:
     """The recommended limits or none, and over them those that were given."""
     from dataclasses import replace
@@ -115,8 +120,8 @@ def _quality(
         if bundle is None:
             raise ConfigError(f"--filter recommended: the model {record.model} is not there any more; give the limits")
         base = recommended_filter(bundle)
-    given: dict[str, float | tuple[float, float]] = {name: v for name, v in limits.items() if v is not None}
-    given |= {name: _span(name, text) for name, text in spans.items() if text is not None}
+    given: dict[str, float | tuple[float, float]] = {name: v for name, v in (limits or {}).items() if v is not None}
+    given |= {name: _span(name, text) for name, text in (spans or {}).items() if text is not None}
     return replace(base, **given)  # type: ignore[arg-type]
 
 
@@ -130,7 +135,7 @@ def _span(name: str, text: str) -> tuple[float, float]:
     return low, high
 
 
-def _check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> None:
+def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> None:
     """Refuse what an export may not replace; a run's own files never: its log cannot be made again.
 
     Inside the run folder only tables of the format's own extension may lie, and not where the truth lies. Raises

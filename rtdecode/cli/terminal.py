@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rtdecode.core.config import RunConfig
+from rtdecode.session.measuring import measured_rows
 from rtdecode.session.status import RunStatus
 from rtdecode.session.summary import summary_rows
 from rtdecode.streams.run_folder import RunFolder
@@ -119,7 +120,7 @@ def print_summary(folder: RunFolder, report: dict[str, Any], files: list[Path], 
     table = Table(title=f"{folder.name}: {report['finish']}", show_header=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in summary_rows(report | ({} if reason else {"reason": ""})):
+    for name, value in [*summary_rows(report | ({} if reason else {"reason": ""})), *measured_rows(folder)]:
         table.add_row(name, Text(value))
     console.print(table)
     console.print(f"files in {folder.path}:", soft_wrap=True, highlight=False, markup=False)

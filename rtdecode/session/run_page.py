@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.core.drift import Drift
 from rtdecode.core.localizations import Localizations
 from rtdecode.core.quality import QualityFilter
 from rtdecode.fit.bundle import ModelBundle, TrainingRanges
 from rtdecode.session.exporting import bundle_of, recommended_filter
+from rtdecode.session.measuring import drift_of, measured_rows, resolution_of
 from rtdecode.session.run_overview import OverTime, Overview, Picture, overview
 from rtdecode.session.summary import summary_rows
 from rtdecode.stages.build import camera_px_nm
@@ -65,6 +67,7 @@ def _page(
     sentence, good = verdict(report)
     ranges = bundle.card.ranges if bundle is not None else None
     total = saved_total_adu(folder.path)
+    drift, fine = drift_of(folder), resolution_of(folder)
     return RunPage(
         title=folder.name,
         verdict=sentence,
@@ -76,8 +79,8 @@ def _page(
         scale_bar=ScaleBar.of_width(field.width_nm) if field is not None else None,
         colours=ColourBar.of_scale(seen.scale, "z (nm)") if seen.scale is not None else None,
         slices=[_figure(part, "") for part in seen.slices],
-        charts=list(_charts(seen, ranges, record.source.use != IMPORTED)),
-        rows=[row for row in summary_rows(report) if row[0] != "warning"],
+        charts=[*_charts(seen, ranges, record.source.use != IMPORTED), *_measured(drift, fine)],
+        rows=[*(row for row in summary_rows(report) if row[0] != "warning"), *measured_rows(folder)],
         versions=list(report["versions"].items()),
         configuration=folder.run_yaml.read_text(encoding="utf-8"),
         notes=list(_notes(seen, quality, ranges)),
@@ -134,12 +137,31 @@ def _courses(time: OverTime, timed: bool) -> Iterator[str]:
     yield _course(time, time.per_frame, "Localizations in a frame", BLUE)
     if np.isfinite(time.photons).any():
         shares = [(time.photons, "photons", BLUE), (time.background, "background", ORANGE)]
-        lines = [Curve(time.frame, values / np.nanmax(values), name, colour) for values, name, colour in shares]
+        lines = [
+            Curve(time.frame, values / max(float(np.nanmax(values)), 1e-9), name, colour)
+            for values, name, colour in shares
+            if np.isfinite(values).any()
+        ]
         yield curves(lines, "Medians over time, of their highest", "frame", y=(0.0, 1.3))
     if timed:
         yield _course(time, time.latency_ms, "Latency, arrival to log (ms)", GREEN)
     if time.not_fitted.any():
         yield _course(time, time.not_fitted, "Frames lost or rejected", ORANGE)
+
+
+def _measured(drift: Drift | None, fine: dict[str, Any] | None) -> Iterator[str]:
+    """Drift and ring correlation, where they were measured."""
+    if drift is not None and len(drift) > 1:
+        names = [(0, "x", BLUE), (1, "y", ORANGE), (2, "z", GREEN)]
+        lines = [
+            Curve(drift.frame, drift.shift_nm[:, k], name, colour) for k, name, colour in names if drift.range_nm[k]
+        ]
+        yield curves(lines, "Drift (nm)", "frame")
+    if fine is not None and "curve" in fine:
+        frequency, correlation = (np.asarray(values, np.float64) for values in fine["curve"])
+        yield curves(
+            [Curve(frequency * 1000, correlation)], "Fourier ring correlation", "1/µm", level=1 / 7, y=(-0.2, 1.05)
+        )
 
 
 def _course(time: OverTime, values: Floats, title: str, colour: str) -> str:

@@ -1,0 +1,115 @@
+"""Drift and resolution of a finished run, measured from its log and kept in its folder: drift.csv, resolution.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtdecode.core.drift import Drift
+from rtdecode.core.errors import RunFolderError
+from rtdecode.core.localizations import Localizations
+from rtdecode.session.exporting import bundle_of, parts_of, recommended_filter
+from rtdecode.stages.run_record import RunRecord
+from rtdecode.streams.drift_file import NAME as DRIFT
+from rtdecode.streams.drift_file import read_drift, write_drift
+from rtdecode.streams.files import write_atomically
+from rtdecode.streams.run_folder import RunFolder
+
+RESOLUTION = "resolution.json"
+AT_ONCE = 400_000  # localizations up to which both are measured at a run's end: some ten seconds
+CURVE_POINTS = 120
+
+
+def measure_drift(folder: RunFolder) -> Drift:
+    """Of the localizations that pass the model's filter; written to drift.csv. Raises LogError, FileFormatError."""
+    from rtdecode.analysis.drift import estimate_drift
+
+    drift = estimate_drift(_good(folder))
+    write_drift(folder.path / DRIFT, drift)
+    return drift
+
+
+def measure_resolution(folder: RunFolder) -> dict[str, Any]:
+    """FRC and the density's limit, the known drift taken off; written to resolution.json. Raises LogError."""
+    from rtdecode.analysis.resolution import resolution
+
+    drift = drift_of(folder)
+    found = resolution(drift.undone(_good(folder)) if drift is not None else _good(folder))
+    said: dict[str, Any] = found.as_json() | {"drift": "taken off" if drift is not None else "not known"}
+    if found.curve is not None:
+        step = max(1, len(found.curve.frequency_per_nm) // CURVE_POINTS)
+        said["curve"] = [
+            np.round(found.curve.frequency_per_nm[::step], 7).tolist(),
+            np.round(found.curve.correlation[::step], 4).tolist(),
+        ]
+    write_atomically(folder.path / RESOLUTION, json.dumps(said, indent=1) + "\n")
+    return said
+
+
+def drift_of(folder: RunFolder) -> Drift | None:
+    """What drift.csv says; None where it was not measured. Raises FileFormatError."""
+    path = folder.path / DRIFT
+    return read_drift(path) if path.exists() else None
+
+
+def resolution_of(folder: RunFolder) -> dict[str, Any] | None:
+    """What resolution.json says; None where it was not measured. Raises RunFolderError."""
+    path = folder.path / RESOLUTION
+    if not path.exists():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunFolderError(f"{path}: cannot be read: {error}; measure it again with `rtdecode resolution`") from error
+
+
+def drift_words(drift: Drift) -> str:
+    """In a sentence."""
+    placed = int(np.isfinite(drift.sigma_nm).all(axis=1).sum())
+    if placed < 2:
+        return "not measured: too few localizations, or nothing in them that stays in place"
+    x, y, z = drift.range_nm
+    deep = f", {z:.0f} nm in z" if z else ""
+    lost = f"; {len(drift) - placed} of {len(drift)} blocks could not be placed" if placed < len(drift) else ""
+    error = np.median(drift.sigma_nm[1:][np.isfinite(drift.sigma_nm[1:]).all(axis=1)], axis=0)
+    return f"{x:.0f} nm in x, {y:.0f} nm in y{deep} over the run, each block to {error[:2].max():.1f} nm{lost}"
+
+
+def resolution_words(said: dict[str, Any]) -> str:
+    """In a sentence."""
+    nyquist = f"; the density allows {said['nyquist_nm']:.0f} nm" if said.get("nyquist_nm") else ""
+    if said.get("frc_nm") is None:
+        return f"no FRC resolution: the halves have too little in common{nyquist}"
+    interval = said.get("interval_nm")
+    between = f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})" if interval else ""
+    return f"FRC {said['frc_nm']:.0f} nm{between}, drift {said['drift']}{nyquist}"
+
+
+def measured_rows(folder: RunFolder) -> list[tuple[str, str]]:
+    """(what, in words) of what was measured. Raises FileFormatError, RunFolderError."""
+    drift, fine = drift_of(folder), resolution_of(folder)
+    rows = [("drift", drift_words(drift))] if drift is not None else []
+    return rows + ([("resolution", resolution_words(fine))] if fine is not None else [])
+
+
+def measure_at_end(folder: RunFolder, n_localizations: int) -> None:
+    """What was not measured yet, where that takes seconds; larger runs are measured when somebody asks."""
+    if not 0 < n_localizations <= AT_ONCE:
+        return
+    if not (folder.path / DRIFT).exists():
+        measure_drift(folder)
+    if not (folder.path / RESOLUTION).exists():
+        measure_resolution(folder)
+
+
+def drift_path(folder: RunFolder) -> Path:
+    """Of drift.csv."""
+    return folder.path / DRIFT
+
+
+def _good(folder: RunFolder) -> Localizations:
+    quality = recommended_filter(bundle_of(RunRecord.of_run(folder)))
+    return Localizations.concatenate(quality.of(part) for part in parts_of(folder))
