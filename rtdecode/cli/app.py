@@ -9,6 +9,7 @@ import typer
 
 from rtdecode.cli import (
     analysing,
+    batch,
     benchmark,
     calibrating,
     calibrating_model,
@@ -38,7 +39,7 @@ app = typer.Typer(
 _FOR_MODELS = (
     calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, engine, benchmark,
 )  # fmt: skip
-for group in (runs, serve, decide, files, exchange, analysing, making, *_FOR_MODELS, tools):
+for group in (runs, serve, decide, files, exchange, analysing, batch, making, *_FOR_MODELS, tools):
     group.register(app)
 
 

@@ -18,7 +18,7 @@ from rtdecode.stages.decide import signed
 from rtdecode.stages.ledger import Ledger, Tally, latency_bound_ms, latency_ms, lost_ranges, rate_fps
 from rtdecode.stages.notes import read_can_wait, read_lost_because, read_roi
 from rtdecode.stages.outcome import Outcome
-from rtdecode.stages.run_record import IMPORTED, RunRecord
+from rtdecode.stages.run_record import RunRecord
 from rtdecode.stages.safe_stop import told
 from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder
@@ -40,7 +40,7 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     record = RunRecord.of_run(folder)
     commits, localizations = LogReader.open(folder.path).all()
     lost = lost_ranges(commits, read_lost_because(folder))
-    timed = commits if record.source.use != IMPORTED else commits[:0]
+    timed = commits if commits["t_arrival_ns"].any() else commits[:0]  # imported, or fitted out of order by a batch
     report: dict[str, Any] = {
         "format": FORMAT,
         "finish": outcome.finish,

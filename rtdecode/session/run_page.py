@@ -79,7 +79,7 @@ def _page(
         scale_bar=ScaleBar.of_width(field.width_nm) if field is not None else None,
         colours=ColourBar.of_scale(seen.scale, "z (nm)") if seen.scale is not None else None,
         slices=[_figure(part, "") for part in seen.slices],
-        charts=[*_charts(seen, ranges, record.source.use != IMPORTED), *_measured(drift, fine)],
+        charts=[*_charts(seen, ranges, report["rate_fps"] is not None), *_measured(drift, fine)],
         rows=[*(row for row in summary_rows(report) if row[0] != "warning"), *measured_rows(folder)],
         versions=list(report["versions"].items()),
         configuration=folder.run_yaml.read_text(encoding="utf-8"),

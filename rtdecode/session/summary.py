@@ -32,11 +32,8 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [("localizations", f"{report['localizations']}")]
     if report["source"]["use"] == IMPORTED:
         return rows + [("made by", "another program")] + [("warning", warning) for warning in report["warnings"]]
-    rows += [("rate", f"{_number(report['rate_fps'], 1)} frames/s")]
-    waits = report.get("source", {}).get("can_wait")  # a recording: most of it is time in the ring
-    rows += [("latency, arrival to log" + (", with the time in the ring" if waits else ""), _latency(latency))]
-    rows += [("  without the wait for the next frame", _latency(latency["without_context"]))]
-    rows += _pace(latency["p99"], report.get("latency_bound_ms"))
+    if report["rate_fps"] is not None:
+        rows += _timing(report, latency)
     if "stop" in report:
         rows += [("camera stopped", f"{report['stop']['decision_to_camera_ms']:.0f} ms after the decision")]
     if "score" in report:
@@ -48,6 +45,16 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     model, engine = report["model"], report["engine"]
     rows += [("model", f"{model['name']} ({model['sha256'][:12]}), {engine['use']} {engine['precision']}")]
     return rows + [("warning", warning) for warning in report["warnings"]]
+
+
+def _timing(report: dict[str, Any], latency: dict[str, Any]) -> list[tuple[str, str]]:
+    waits = report.get("source", {}).get("can_wait")  # a recording: most of it is time in the ring
+    return [
+        ("rate", f"{_number(report['rate_fps'], 1)} frames/s"),
+        ("latency, arrival to log" + (", with the time in the ring" if waits else ""), _latency(latency)),
+        ("  without the wait for the next frame", _latency(latency["without_context"])),
+        *_pace(latency["p99"], report.get("latency_bound_ms")),
+    ]
 
 
 def _pace(p99_ms: float | None, bound_ms: float | None) -> list[tuple[str, str]]:

@@ -135,11 +135,21 @@ class ReplaySource(StrictModel):
             k = opened.playback.next()
         if k is None:
             return None
-        position = self.first + k
+        info = self.read_at(k, out)
+        opened.playback.advance()
+        return info
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of the range that the recording holds; known after `open`."""
+        return self._need().n_frames
+
+    def read_at(self, k: int, out: FrameArray) -> FrameInfo:
+        """Frame `k` of the range into `out` (H, W), in any order; losses are not looked at. Raises as `read`."""
+        opened, position = self._need(), self.first + k
         flag = opened.recording.flags(position) & FrameFlag.WRONG_SIZE
         if not flag:
             flag = opened.converter.convert(opened.recording.frame(position), out, position)
-        opened.playback.advance()
         times = opened.times_ns
         t_camera_ns = times[k] if times is not None else opened.recording.time_ns(position)
         return FrameInfo(self._index(opened.recording, position), t_camera_ns, time.monotonic_ns(), flag)

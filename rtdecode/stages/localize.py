@@ -134,7 +134,7 @@ class LocalizeStage:
             flags=[one.flags | self._late(one, now) for one in fitted],
             t_camera_ns=[one.info.t_camera_ns for one in fitted],
             t_arrival_ns=[one.info.t_arrival_ns for one in fitted],
-            background=[_background(one.localizations) for one in fitted],
+            background=[frame_background(one.localizations) for one in fitted],
         )
         self._log.append(commits, Localizations.concatenate(one.localizations for one in fitted))
         self._tally.add(commits)
@@ -229,7 +229,7 @@ class LocalizeStage:
             remove_memory(self._folder.ring_path)
 
 
-def _background(localizations: Localizations) -> float:
+def frame_background(localizations: Localizations) -> float:
     """Photons per pixel beneath the frame's emitters, their median; NaN without any: the map is read only there."""
     return float(np.median(localizations.background)) if len(localizations) else math.nan
 

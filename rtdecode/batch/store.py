@@ -1,0 +1,131 @@
+"""Where a batch keeps its blocks, and which of them are done: by key, and by the recording they were made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtdecode.batch.blocks import BlockTask, about_block, file_name, key_of, spans
+from rtdecode.core.errors import RunFolderError
+from rtdecode.stages.run_record import RunRecord
+from rtdecode.streams.files import write_atomically
+from rtdecode.streams.run_folder import RunFolder
+
+BLOCKS, JOB = ".blocks", "job.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording of a batch."""
+
+    name: str
+    record: RunRecord
+    n_frames: int
+    block_frames: int
+    key: str
+
+    @classmethod
+    def of(cls, name: str, record: RunRecord, n_frames: int, block_frames: int) -> Job:
+        """With its key."""
+        return cls(name, record, n_frames, block_frames, key_of(record, block_frames))
+
+    @property
+    def folder(self) -> Path:
+        """Of its blocks: results of another model or camera lie elsewhere and are never mixed in."""
+        return self.record.out.parent / BLOCKS / self.name / self.key[:16]
+
+    def path(self, first: int, last: int) -> Path:
+        """Of one block's file."""
+        return self.folder / file_name(first, last)
+
+
+def tasks_of(job: Job) -> tuple[list[BlockTask], int]:
+    """Blocks that are to be done, and how many are done already.
+
+    Where the recording's files are as they were, a block that is there is done. Where one has another size or time,
+    each block is compared with its frames' sha256 first (by a worker: the frames are read, not fitted).
+    """
+    same = _is_same(job)
+    todo, done = [], 0
+    record = job.record.model_dump_json()
+    for first, last in spans(job.n_frames, job.block_frames):
+        about = about_block(path := job.path(first, last))
+        usable = about is not None and about.get("key") == job.key
+        if usable and same:
+            done += 1
+            continue
+        known = str(about["frames_sha256"]) if usable and about is not None else ""
+        todo.append(BlockTask(job.name, record, first, last, str(path), job.key, known))
+    return todo, done
+
+
+def remember(job: Job) -> None:
+    """Note which files the blocks are made of; before the first of them is."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    said = {"key": job.key, "recording": str(job.record.source.fields["path"]), "files": fingerprint(job.record)}
+    write_atomically(job.folder / JOB, json.dumps(said, indent=1) + "\n")
+
+
+def forget(job: Job) -> None:
+    """The files have changed: until the blocks are compared nothing is known of them."""
+    (job.folder / JOB).unlink(missing_ok=True)
+
+
+def finished_run(job: Job) -> RunFolder | None:
+    """The run folder, if it was made of these very blocks; RunFolderError where another run lies there."""
+    if not job.record.out.exists():
+        return None
+    folder = RunFolder.open(job.record.out)
+    report = folder.read_report() or {}
+    made = dict(report.get("batch") or {})
+    if made.get("key") != job.key:
+        raise RunFolderError(
+            f"{folder.path}: holds another run (model, camera, engine or version differ); choose another out"
+        )
+    return folder if _is_same(job) and not made.get("missing_blocks") else None
+
+
+def fingerprint(record: RunRecord) -> dict[str, Any]:
+    """Name, size and time of each file of a recording; of an address what its store says."""
+    path = str(record.source.fields["path"])
+    if "://" in path:
+        return _remote_fingerprint(path)
+    place = Path(path)
+    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else _beside(place)
+    digest, count, size = hashlib.sha256(), 0, 0
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        count, size = count + 1, size + stat.st_size
+    return {"files": count, "bytes": size, "sha256_of_names_sizes_times": digest.hexdigest()}
+
+
+def _beside(path: Path) -> list[Path]:
+    """A file, and those of its name with another ending: descriptions, further parts."""
+    stem = path.name.partition(".")[0]
+    return sorted(p for p in path.parent.glob(f"{stem}*") if p.is_file())
+
+
+def _remote_fingerprint(path: str) -> dict[str, Any]:
+    import fsspec
+
+    store, root = fsspec.core.url_to_fs(path)
+    digest, size = hashlib.sha256(), 0
+    listed = store.find(root, detail=True)
+    for name in sorted(listed):
+        about = listed[name]
+        mark = about.get("ETag") or about.get("mtime") or about.get("created") or ""
+        digest.update(f"{name} {about.get('size')} {mark}\n".encode())
+        size += int(about.get("size") or 0)
+    return {"files": len(listed), "bytes": size, "sha256_of_names_sizes_times": digest.hexdigest()}
+
+
+def _is_same(job: Job) -> bool:
+    try:
+        said = json.loads((job.folder / JOB).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(said.get("key") == job.key and said.get("files") == fingerprint(job.record))
