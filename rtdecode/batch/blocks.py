@@ -52,6 +52,7 @@ class BlockDone:
     device: str = ""
     reused: bool = False  # the frames were what they had been, nothing was fitted
     error: str = ""  # the block is not there, and why
+    is_refused: bool = False  # the worker cannot fit at all: no fault of the block
 
 
 @dataclass(frozen=True, slots=True)

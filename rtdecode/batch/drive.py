@@ -123,14 +123,14 @@ class Drive:
             done: BlockDone = future.result()
         else:
             error = future.exception() if future.status == "error" else None
-            if isinstance(error, EngineError):
-                raise EngineError(f"a worker cannot fit {task.frames}: {error}")
             if tries < self._retries:
                 self.tally.retries += 1
                 waiting.append((task, tries + 1))
                 return
             words = f"{type(error).__name__}: {error}" if error is not None else "its worker was lost"
             done = BlockDone(task.name, task.first, task.last, error=f"{words} ({tries + 1} tries)")
+        if done.is_refused:
+            raise EngineError(f"worker {done.worker} cannot fit {task.frames}: {done.error}")
         self.tally.add(done)
         self._on_done(done)
 

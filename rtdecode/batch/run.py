@@ -54,15 +54,14 @@ class Result:
 
 
 def run_batch(
-    plan: BatchPlan, path: Path, out: Path, client: Any, *, tell: Tell = lambda _: None,
+    plan: BatchPlan, jobs: dict[str, Job], out: Path, client: Any, *, tell: Tell = lambda _: None,
     on_progress: OnProgress = lambda _: None, reconnect: Callable[[], Any] | None = None,
 ) -> Result:  # fmt: skip
     """Fit what is not fitted yet, put each recording together as its last block comes, write batch_report.json.
 
-    Raises RtdecodeError before anything is fitted: plan, models, recordings, workers.
+    `jobs` of `prepare`. Raises RtdecodeError before anything is fitted: other runs at the place, workers.
     """
     began = time.monotonic()
-    jobs = _jobs(plan, path, out, tell)
     open_jobs = {name: job for name, job in jobs.items() if finished_run(job) is None}
     runs = [job.record.out for name, job in jobs.items() if name not in open_jobs]
     for name in jobs.keys() - open_jobs.keys():
@@ -91,7 +90,8 @@ def check_all(client: Any, jobs: list[Job]) -> dict[str, str]:
     return seen
 
 
-def _jobs(plan: BatchPlan, path: Path, out: Path, tell: Tell) -> dict[str, Job]:
+def prepare(plan: BatchPlan, path: Path, out: Path, tell: Tell = lambda _: None) -> dict[str, Job]:
+    """Each recording opened, its model found, its engine admitted, before a cluster is needed. Raises RtdecodeError."""
     jobs = {}
     chosen: dict[str, RunRecord] = {}
     for name, record in records_of(plan, path, out).items():

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from rtdecode.batch.blocks import BlockDone, BlockFile, BlockTask, about_block, write_block
 from rtdecode.core.contracts import Engine
-from rtdecode.core.errors import EngineError, RtdecodeError, StreamError
+from rtdecode.core.errors import EngineError, RecordingError, RtdecodeError, StreamError
 from rtdecode.core.frames import Fate, Frame, FrameFlag
 from rtdecode.core.localizations import Localizations
 from rtdecode.fit import engines
@@ -32,25 +33,28 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def fit_block(task: BlockTask) -> BlockDone:
-    """Fit one block and leave its file; a block that cannot be read is an answer, not an exception.
-
-    Raises EngineError where this machine lacks the engine or has another model: that is no fault of the block.
-    """
+    """Fit one block and leave its file. What goes wrong is an answer: Dask carries not every exception home."""
     with _ONE_AT_A_TIME:
-        began, who = time.perf_counter(), _worker()
-        record = RunRecord.model_validate_json(task.record)
-        engine, device = _engine(task.record)
+        block = BlockDone(task.name, task.first, task.last, worker=_worker())
         try:
-            file = _fitted(task, record, engine, device)
-        except EngineError:
-            raise
+            return _done(task, block)
+        except EngineError as error:
+            return replace(block, error=str(error), is_refused=True)
         except (RtdecodeError, OSError) as error:
-            return BlockDone(task.name, task.first, task.last, worker=who, device=device, error=str(error))
-        if file is not None:
-            write_block(Path(task.path), file)
-        count = len(file.localizations) if file is not None else int((about_block(Path(task.path)) or {})["n"])
-        seconds = time.perf_counter() - began
-        return BlockDone(task.name, task.first, task.last, count, seconds, who, device, reused=file is None)
+            return replace(block, error=str(error))
+        except Exception as error:
+            return replace(block, error=f"{type(error).__name__}: {error}")
+
+
+def _done(task: BlockTask, block: BlockDone) -> BlockDone:
+    began, path = time.perf_counter(), Path(task.path)
+    engine, device = _engine(task.record)
+    file = _fitted(task, RunRecord.model_validate_json(task.record), engine, device)
+    if file is not None:
+        write_block(path, file)
+    count = len(file.localizations) if file is not None else int((about_block(path) or {})["n"])
+    seconds = time.perf_counter() - began
+    return replace(block, n_localizations=count, seconds=seconds, device=device, reused=file is None)
 
 
 def check_worker(record_json: str) -> str:
@@ -117,10 +121,15 @@ def _begin_behind(fitter: Fitter, frame: Frame) -> None:
 
 
 def _frames(source: ReplaySource, first: int, last: int) -> Iterator[tuple[int, Frame]]:
-    """(position, frame) of the block, and of one neighbour at each side where there is one."""
+    """(position, frame) of the block, and of one neighbour at each side where there is one that can be read."""
     for position in range(max(first - 1, 0), min(last + 1, source.n_frames)):
         out = np.zeros(source.roi.shape, source.dtype)
-        info = source.read_at(position, out)
+        try:
+            info = source.read_at(position, out)
+        except RecordingError:
+            if first <= position < last:
+                raise
+            continue  # it is its own block that is lost
         yield position, Frame(info, out)
 
 

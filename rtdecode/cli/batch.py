@@ -29,7 +29,7 @@ def batch(
     """
     from rtdecode.batch.cluster import client_of
     from rtdecode.batch.plan import load_plan
-    from rtdecode.batch.run import run_batch
+    from rtdecode.batch.run import prepare, run_batch
     from rtdecode.cli.aftermath import make_files
     from rtdecode.streams.run_folder import RunFolder
 
@@ -39,12 +39,13 @@ def batch(
         raise ConfigError(f"{plan}: where to? Give --out, or `out` in the plan")
     place = place.resolve() if out else (plan.parent / place).resolve()
     place.mkdir(parents=True, exist_ok=True)
+    jobs = prepare(batch_plan, plan, place, typer.echo)
     with client_of(scheduler, workers) as client:
         if scheduler is not None:
             typer.echo(f"scheduler {scheduler}; its page: {client.dashboard_link}")
         with _Bar() as bar:
             again = _reconnect(scheduler, bar.tell) if scheduler else None
-            result = run_batch(batch_plan, plan, place, client, tell=bar.tell, on_progress=bar.show, reconnect=again)
+            result = run_batch(batch_plan, jobs, place, client, tell=bar.tell, on_progress=bar.show, reconnect=again)
     for run in result.runs:
         make_files(RunFolder.open(run), csv=False)
     _print(result, place)
