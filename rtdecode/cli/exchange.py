@@ -145,7 +145,7 @@ def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> No
 
     place, extension = out.resolve(), FORMATS[name].extension
     inside = place.is_relative_to(folder.path.resolve())
-    if inside and (not place.name.endswith(extension) or place == folder.truth_csv.resolve()):
+    if inside and not place.name.endswith(extension):
         raise ConfigError(
             f"--out {out}: is or may become a file of the run itself; choose a place outside {folder.path}"
         )
@@ -153,5 +153,9 @@ def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> No
         raise ConfigError(f"--out {out}: is a folder; name a file, e.g. {out / (folder.name + extension)}")
     if not place.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {place.parent}")
-    if place.exists() and not overwrite:
-        raise ConfigError(f"--out {out}: exists already; choose another name, or --overwrite to replace it")
+    for file in FORMATS[name].files(place):
+        if file in (folder.run_yaml.resolve(), folder.truth_csv.resolve()):
+            raise ConfigError(f"--out {out}: would replace {file.name} of the run itself; choose another name")
+        if file.exists() and not overwrite:
+            shown = f"{out}: exists" if file == place else f"{out}: {file.name} beside it would be replaced, it exists"
+            raise ConfigError(f"--out {shown} already; choose another name, or --overwrite to replace it")

@@ -21,10 +21,15 @@ class Format(NamedTuple):
     module: str  # of this package, imported when it is needed
     writer: str
     opener: str
+    beside: str = ""  # suffix of a second file that is written with it
 
-    def write(self, path: Path, parts: Iterable[Localizations], about: About, *, is_2d: bool) -> int:
+    def files(self, path: Path) -> list[Path]:
+        """All that `write` makes or replaces."""
+        return [path, path.with_suffix(self.beside)] if self.beside else [path]
+
+    def write(self, path: Path, parts: Iterable[Localizations], about: About) -> int:
         """Write all parts, in their order; rows written. The file appears when it is whole. Raises FileFormatError."""
-        rows: int = self._of(self.writer)(path, parts, about, is_2d=is_2d)
+        rows: int = self._of(self.writer)(path, parts, about)
         return rows
 
     def open(self, path: Path, px_nm: PxNm | None = None) -> Table:
@@ -37,7 +42,9 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "picasso": Format(".hdf5", "Picasso, napari-storm (HDF5 and YAML)", "picasso", "write_picasso", "open_picasso"),
+    "picasso": Format(
+        ".hdf5", "Picasso, napari-storm (HDF5 and YAML)", "picasso", "write_picasso", "open_picasso", ".yaml"
+    ),
     "thunderstorm": Format(".csv", "ThunderSTORM (CSV)", "thunderstorm", "write_thunderstorm", "open_thunderstorm"),
     "smap": Format("_sml.mat", "SMAP (MATLAB v7.3)", "smap_localizations", "write_smap", "open_smap"),
     "decode": Format(".h5", "DECODE, and SMAP's import of it (HDF5)", "decode", "write_decode", "open_decode"),

@@ -14,6 +14,8 @@ from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
 
 CHUNK_ROWS = 1 << 15  # 1.5 MB of our records: bounded memory for any file
+Z_COLUMNS = frozenset({"z_nm", "sigma_z_nm"})
+"""What no localization of a 2D model has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class About:
     shape_px: tuple[int, int] | None = None  # (rows, columns) of the frames; None: not known
     n_frames: int | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
+    """Our columns of which no row knows anything: left out of what is written. Picasso drops every row with a NaN,
+    ThunderSTORM cannot read one, and zeros would pass for measurements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,12 @@ class Table:
 
 def localizations_of(columns: dict[str, NDArray[Any]]) -> Localizations:
     """From columns by our names, each (N,); what is missing is NaN, a missing z 0."""
-    count = len(columns["frame_index"])
-    records = np.empty(count, LOCALIZATION_DTYPE)
+    frame = np.asarray(columns["frame_index"], np.float64)
+    whole = (np.abs(frame) < 2**53) & (frame == np.floor(frame))  # else -1, which `check_rows` refuses
+    records = np.empty(len(frame), LOCALIZATION_DTYPE)
+    known = columns | {"frame_index": np.where(whole, frame, -1)}
     for name in LOCALIZATION_DTYPE.names or ():
-        records[name] = columns.get(name, 0.0 if name == "z_nm" else np.nan)
+        records[name] = known.get(name, 0.0 if name == "z_nm" else np.nan)
     return Localizations.from_records(records)
 
 
@@ -56,6 +63,7 @@ def check_rows(path: Path, found: Localizations, first_row: int, first_frame: in
         row = int(np.flatnonzero(bad)[0])
         raise FileFormatError(
             f"{path}, row {first_row + row}: frame {found.frame_index[row] + first_frame}, x {found.x_nm[row]:g}, "
-            f"y {found.y_nm[row]:g}, z {found.z_nm[row]:g} nm; expected a frame from {first_frame} and finite positions"
+            f"y {found.y_nm[row]:g}, z {found.z_nm[row]:g} nm; expected a whole frame from {first_frame} and finite "
+            "positions"
         )
     return found

@@ -17,26 +17,29 @@ import numpy as np
 from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import Localizations
 from rtdecode.formats.about import CHUNK_ROWS, About, Table, check_rows, localizations_of, missing_of
-from rtdecode.formats.hdf5_tables import Column, opened, written
+from rtdecode.formats.hdf5_tables import Column, check_columns, opened, written
 
 VERSION = "0.10.0"  # of DECODE, whose layout this is
 _EMPTY = ("xyz_cr", "phot_cr", "bg_cr", "bg_sig")  # written as DECODE writes what it does not know
+_SIGMAS = {"xyz_sig": ("sigma_x_nm", "sigma_y_nm"), "phot_sig": ("sigma_photons",)}
 _PLAIN = {"phot": "photons", "prob": "probability", "bg": "background"}
 
 
-def write_decode(path: Path, parts: Iterable[Localizations], about: About, *, is_2d: bool) -> int:
+def write_decode(path: Path, parts: Iterable[Localizations], about: About) -> int:
     """Write in pixels; rows written. Raises FileFormatError."""
     rows = 0
     with written(path, track_order=False) as file:
         data = file.create_group("data")
-        columns = {name: Column(data, name, "<f4") for name in (*_PLAIN, "phot_sig")}
-        columns |= {name: Column(data, name, "<f4", (0, 3)) for name in ("xyz", "xyz_sig")}
+        unknown = {*_EMPTY} | {theirs for theirs, ours in _SIGMAS.items() if set(ours) <= about.absent}
+        columns = {name: Column(data, name, "<f4") for name in (*_PLAIN, "phot_sig") if name not in unknown}
+        columns |= {name: Column(data, name, "<f4", (0, 3)) for name in ("xyz", "xyz_sig") if name not in unknown}
         columns |= {name: Column(data, name, "<i8") for name in ("frame_ix", "id")}
-        for name in _EMPTY:
+        for name in unknown:
             data.create_dataset(name, data=h5py.Empty("<f4"))
         for part in parts:
-            for name, values in _values(part, about.px_nm).items():
-                columns[name].add(values)
+            values = _values(part, about)
+            for name, column in columns.items():
+                column.add(values[name])
             rows += len(part)
         file.create_group("decode").attrs["version"] = VERSION
         meta = file.create_group("meta", track_order=True)
@@ -45,8 +48,9 @@ def write_decode(path: Path, parts: Iterable[Localizations], about: About, *, is
     return rows
 
 
-def _values(part: Localizations, px_nm: tuple[float, float]) -> dict[str, np.ndarray[Any, Any]]:
-    sigma_z = np.nan_to_num(part.sigma_z_nm)
+def _values(part: Localizations, about: About) -> dict[str, np.ndarray[Any, Any]]:
+    px_nm = about.px_nm
+    sigma_z = part.sigma_z_nm if "z_nm" not in about.absent else np.zeros(len(part))  # 2D, as DECODE writes it
     return {
         "xyz": np.column_stack([part.y_nm / px_nm[1], part.x_nm / px_nm[0], part.z_nm]),
         "xyz_sig": np.column_stack([part.sigma_y_nm / px_nm[1], part.sigma_x_nm / px_nm[0], sigma_z]),
@@ -65,7 +69,10 @@ def open_decode(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
         missing = [name for name in ("frame_ix", "phot") if name not in data]
         if missing:
             raise FileFormatError(f"{path}: data set 'data/{missing[0]}' is missing")
-        held = {name for name, values in data.items() if values.shape is not None}
+        held = {name for name, values in data.items() if getattr(values, "shape", None) is not None}
+        check_columns(path, data, ["frame_ix", *sorted(held & {*_PLAIN, *_SIGMAS, "xyz"})], flat=False)
+        if data["xyz"].ndim != 2 or data["xyz"].shape[1] != 3:
+            raise FileFormatError(f"{path}: data set 'data/xyz' is {data['xyz'].shape}; expected 3 columns")
     unit = meta.get("xy_unit", "")
     unit = unit.decode() if isinstance(unit, bytes) else str(unit)
     size = _pixel_size(path, meta, px_nm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def written(path: Path, **options: Any) -> Iterator[h5py.File]:
 
 @contextmanager
 def opened(path: Path, what: str) -> Iterator[h5py.File]:
-    """An existing file; FileFormatError where it is none, or `what` is not in it."""
+    """An existing file; FileFormatError where it is none, `what` is not in it, or it is damaged further in."""
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -41,7 +41,26 @@ def opened(path: Path, what: str) -> Iterator[h5py.File]:
         if what not in file:
             held = ", ".join(sorted(file)[:8]) or "nothing"
             raise FileFormatError(f"{path}: expected '{what}' in it, found {held}")
-        yield file
+        try:
+            yield file
+        except (OSError, RuntimeError) as error:  # h5py has both for a block that is cut off or does not unpack
+            raise FileFormatError(f"{path}: is damaged, or cut short: {error}") from error
+
+
+def check_columns(path: Path, place: h5py.Group, names: Iterable[str], *, flat: bool) -> None:
+    """FileFormatError where one of the data sets holds no numbers, or another count of rows than the first.
+
+    `flat`: all numbers of a data set are rows, however it is shaped; else its first axis counts them.
+    """
+    count: int | None = None
+    for name in names:
+        data = place[name]
+        if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "biuf" or data.ndim not in (1, 2):
+            raise FileFormatError(f"{path}: '{place.name}/{name}' holds no table of numbers")
+        rows = data.size if flat else data.shape[0]
+        count = rows if count is None else count
+        if rows != count:
+            raise FileFormatError(f"{path}: '{place.name}/{name}' has {rows} rows, others {count}")
 
 
 class Column:

@@ -17,7 +17,7 @@ from rtdecode.formats.about import CHUNK_ROWS, About, Table, check_rows, localiz
 _KEY = b"rtdecode"
 
 
-def write_parquet(path: Path, parts: Iterable[Localizations], about: About, *, is_2d: bool) -> int:
+def write_parquet(path: Path, parts: Iterable[Localizations], about: About) -> int:
     """Rows written, each part a row group. Raises FileFormatError."""
     arrow, parquet = _arrow()
     names = LOCALIZATION_DTYPE.names or ()
@@ -55,6 +55,10 @@ def open_parquet(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
         if needed not in names:
             raise FileFormatError(f"{path}: has no column '{needed}'; it has {', '.join(sorted(names))}")
     held = names & set(LOCALIZATION_DTYPE.names or ())
+    for name in sorted(held):
+        kind = file.schema_arrow.field(name).type
+        if not (arrow.types.is_integer(kind) or arrow.types.is_floating(kind)):
+            raise FileFormatError(f"{path}: column '{name}' is of type {kind}; expected numbers")
     return Table(
         _about(path, file.schema_arrow.metadata or {}, px_nm), _parts(path, file, sorted(held)), missing_of(held)
     )
@@ -75,10 +79,23 @@ def _about(path: Path, metadata: dict[bytes, bytes], px_nm: tuple[float, float] 
 
 def _parts(path: Path, file: Any, names: list[str]) -> Iterator[Localizations]:
     row = 0
-    for batch in file.iter_batches(CHUNK_ROWS, columns=names):
-        columns = {name: np.asarray(batch.column(name)) for name in names}
-        yield check_rows(path, localizations_of(columns), row, 0)
-        row += batch.num_rows
+    with file:
+        batches = file.iter_batches(CHUNK_ROWS, columns=names)
+        while (batch := _next(path, batches)) is not None:
+            columns = {
+                name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False), np.float64) for name in names
+            }
+            yield check_rows(path, localizations_of(columns), row, 0)
+            row += batch.num_rows
+
+
+def _next(path: Path, batches: Iterator[Any]) -> Any:
+    """None at the end; FileFormatError where a part is damaged."""
+    arrow, _ = _arrow()
+    try:
+        return next(batches, None)
+    except (OSError, arrow.ArrowException) as error:
+        raise FileFormatError(f"{path}: is damaged: {error}") from error
 
 
 def _arrow() -> tuple[Any, Any]:

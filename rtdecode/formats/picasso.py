@@ -1,17 +1,20 @@
-"""Picasso: HDF5 with a table `locs` (x, y in pixels, z in nm, frames from 0) and a YAML beside it.
+"""Picasso: HDF5 with a table `locs` (x, y in pixels, z in nm, frames from 0), and of whence it comes a YAML beside it.
 
 (0, 0) px is the centre of the first pixel, as ours is, so nothing is shifted. `lpx`, `lpy`, `lpz` are our sigmas. `sx`
 and `sy`, the widths of a fitted spot, are left out: the network fits none, and an invented number would pass for one.
-Our probability and sigma of photons stand in columns of their own, which Picasso keeps.
+Our probability and sigma of photons stand in columns of their own, which Picasso keeps. From 0.11 on Picasso holds the
+same words as JSON in the data set `metadata`, too, and looks there where the YAML is lost: both are written and read.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -22,113 +25,152 @@ from rtdecode.formats.about import CHUNK_ROWS, About, Table, check_rows, localiz
 from rtdecode.formats.hdf5_tables import Column, opened, written
 from rtdecode.streams.files import write_atomically
 
-_F4 = ("x", "y", "z", "photons", "bg", "lpx", "lpy", "lpz", "probability", "sigma_photons")
-_OURS = {"photons": "photons", "bg": "background", "probability": "probability", "sigma_photons": "sigma_photons"}
-_FLAT = ("z", "lpz")  # left out of a 2D model's: Picasso takes a column z for a third dimension
+Documents = list[dict[str, Any]]
+_THEIRS = {
+    "frame_index": "frame", "x_nm": "x", "y_nm": "y", "z_nm": "z", "photons": "photons", "background": "bg",
+    "sigma_x_nm": "lpx", "sigma_y_nm": "lpy", "sigma_z_nm": "lpz", "probability": "probability",
+    "sigma_photons": "sigma_photons",
+}  # fmt: skip
 
 
-def write_picasso(path: Path, parts: Iterable[Localizations], about: About, *, is_2d: bool) -> int:
+def write_picasso(path: Path, parts: Iterable[Localizations], about: About) -> int:
     """Write `path` and the YAML beside it; rows written, in frame order as they come. Raises FileFormatError."""
-    names = [name for name in _F4 if not (is_2d and name in _FLAT)]
-    dtype = np.dtype([("frame", "<u4"), *((name, "<f4") for name in names)])
+    held = {ours: theirs for ours, theirs in _THEIRS.items() if ours not in about.absent}
+    dtype = np.dtype([(name, "<u4" if name == "frame" else "<f4") for name in held.values()])
     rows, last, reach = 0, -1, np.zeros(2)
     with written(path) as file:
         table = Column(file, "locs", dtype)
         for part in parts:
-            block = _rows(part, dtype, about.px_nm)
-            table.add(block)
+            table.add(_rows(part, held, dtype, about.px_nm))
             rows += len(part)
             if len(part):
                 last = max(last, int(part.frame_index.max()))
-                reach = np.maximum(reach, [np.nanmax(block["y"]), np.nanmax(block["x"])])
-    shape = about.shape_px or tuple(math.ceil(side + 1) for side in reach)
-    _write_yaml(path, about, (shape[0], shape[1]), about.n_frames or last + 1)
+                reach = np.maximum(reach, [part.y_nm.max() / about.px_nm[1], part.x_nm.max() / about.px_nm[0]])
+        shape = about.shape_px or (math.ceil(reach[0] + 1), math.ceil(reach[1] + 1))
+        documents = _documents(about, shape, about.n_frames or last + 1)
+        file.create_dataset("metadata", data=json.dumps(documents, default=str))
+        _write_yaml(path.with_suffix(".yaml"), documents)  # before the table takes its name: both or neither
     return rows
 
 
-def _rows(part: Localizations, dtype: np.dtype[Any], px_nm: tuple[float, float]) -> NDArray[np.void]:
-    out = np.empty(len(part), dtype)
-    columns = {
-        "frame": part.frame_index, "x": part.x_nm / px_nm[0], "y": part.y_nm / px_nm[1], "z": part.z_nm,
-        "lpx": part.sigma_x_nm / px_nm[0], "lpy": part.sigma_y_nm / px_nm[1], "lpz": part.sigma_z_nm,
-        **{theirs: getattr(part, ours) for theirs, ours in _OURS.items()},
-    }  # fmt: skip
-    for name in dtype.names or ():
-        out[name] = columns[name]
+def _rows(
+    part: Localizations, held: dict[str, str], dtype: np.dtype[Any], px_nm: tuple[float, float]
+) -> NDArray[np.void]:
+    out, nm = np.empty(len(part), dtype), _nm(px_nm)
+    for ours, theirs in held.items():
+        values = getattr(part, ours)
+        out[theirs] = values / nm[ours] if ours in nm else values
     return out
 
 
-def _write_yaml(path: Path, about: About, shape: tuple[int, int], n_frames: int) -> None:
-    """What Picasso asks of a movie, then what made the table: one YAML document each, as Picasso does."""
+def _nm(px_nm: tuple[float, float]) -> dict[str, float]:
+    """Of one unit of the columns that Picasso counts in pixels."""
+    return {"x_nm": px_nm[0], "y_nm": px_nm[1], "sigma_x_nm": px_nm[0], "sigma_y_nm": px_nm[1]}
+
+
+def _documents(about: About, shape: tuple[int, int], n_frames: int) -> Documents:
+    """What Picasso asks of a movie, then what made the table, as each step of Picasso adds one."""
     movie = {
         "Generated by": "rtdecode", "Width": shape[1], "Height": shape[0], "Frames": n_frames,
         "Pixelsize": float(about.px_nm[0]), "Pixelsize y": float(about.px_nm[1]), "Byte Order": "<",
         "Data Type": "uint16",
     }  # fmt: skip
-    made = {"Generated by": "rtdecode Localize", "Pixelsize": float(about.px_nm[0]), **about.provenance}
-    text = yaml.safe_dump_all([movie, made], sort_keys=False, allow_unicode=True)
+    return [movie, {"Generated by": "rtdecode Localize", "Pixelsize": float(about.px_nm[0]), **about.provenance}]
+
+
+def _write_yaml(path: Path, documents: Documents) -> None:
+    """One YAML document each, as Picasso does."""
+    text = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True)
     try:
-        write_atomically(path.with_suffix(".yaml"), text)
+        write_atomically(path, text)
     except OSError as error:
-        raise FileFormatError(f"{path.with_suffix('.yaml')}: cannot be written: {error}") from error
+        raise FileFormatError(f"{path}: cannot be written: {error}") from error
 
 
 def open_picasso(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
-    """Open a file; `px_nm` None: of the YAML beside it. Raises FileFormatError, also while its rows are read."""
-    documents = _read_yaml(path)
-    about = _about(path, documents, px_nm)
+    """Open a file; `px_nm` None: as its YAML or itself says. Raises FileFormatError, also while its rows are read."""
     with opened(path, "locs") as file:
-        names = set(file["locs"].dtype.names or ())
+        dtype = getattr(file["locs"], "dtype", None)
+        kinds = {name: dtype[name].kind for name in dtype.names} if dtype is not None and dtype.names else {}
+        inside = _inside(path, file)
     for needed in ("frame", "x", "y"):
-        if needed not in names:
-            raise FileFormatError(f"{path}: table 'locs' has no column '{needed}'; it has {', '.join(sorted(names))}")
-    return Table(about, _parts(path, about.px_nm, names), missing_of(set(_columns(names))))
+        if needed not in kinds:
+            held = ", ".join(sorted(kinds)) or "none"
+            raise FileFormatError(f"{path}: table 'locs' has no column '{needed}'; it has {held}")
+    columns = {ours: theirs for ours, theirs in _THEIRS.items() if theirs in kinds}
+    for theirs in columns.values():
+        if kinds[theirs] not in "biuf":
+            raise FileFormatError(f"{path}: column '{theirs}' of table 'locs' holds no numbers")
+    about = _about(path, _read_yaml(path.with_suffix(".yaml")) or inside, px_nm)
+    return Table(about, _parts(path, about.px_nm, columns), missing_of(set(columns)))
 
 
-def _columns(names: set[str]) -> dict[str, str]:
-    """Our name -> theirs, of what the file has."""
-    theirs = {
-        "frame_index": "frame", "x_nm": "x", "y_nm": "y", "z_nm": "z", "sigma_x_nm": "lpx", "sigma_y_nm": "lpy",
-        "sigma_z_nm": "lpz", **{ours: name for name, ours in _OURS.items()},
-    }  # fmt: skip
-    return {ours: name for ours, name in theirs.items() if name in names}
-
-
-def _parts(path: Path, px_nm: tuple[float, float], names: set[str]) -> Iterator[Localizations]:
-    factors = {"x_nm": px_nm[0], "y_nm": px_nm[1], "sigma_x_nm": px_nm[0], "sigma_y_nm": px_nm[1]}
+def _parts(path: Path, px_nm: tuple[float, float], columns: dict[str, str]) -> Iterator[Localizations]:
+    nm = _nm(px_nm)
     with opened(path, "locs") as file:
         table = file["locs"]
         for start in range(0, len(table), CHUNK_ROWS):
             rows = table[start : start + CHUNK_ROWS]
-            columns = {ours: rows[name].astype(np.float64) for ours, name in _columns(names).items()}
-            scaled = {name: values * factors.get(name, 1.0) for name, values in columns.items()}
-            yield check_rows(path, localizations_of(scaled), start, 0)
+            values = {ours: rows[theirs].astype(np.float64) * nm.get(ours, 1.0) for ours, theirs in columns.items()}
+            yield check_rows(path, localizations_of(values), start, 0)
 
 
-def _about(path: Path, documents: list[dict[str, Any]], px_nm: tuple[float, float] | None) -> About:
+def _about(path: Path, documents: Documents, px_nm: tuple[float, float] | None) -> About:
     """The latest word of the documents counts, as each step of Picasso adds one."""
     known: dict[str, Any] = {}
     for document in documents:
         known |= document
     if px_nm is None:
-        if not isinstance(known.get("Pixelsize"), int | float):
-            raise FileFormatError(f"{path.with_suffix('.yaml')}: states no Pixelsize in nm; give --px-nm")
-        px_nm = (float(known["Pixelsize"]), float(known.get("Pixelsize y", known["Pixelsize"])))
-    size = known.get("Height"), known.get("Width")
-    shape = (int(size[0]), int(size[1])) if isinstance(size[0], int) and isinstance(size[1], int) else None
-    frames = known.get("Frames")
-    return About(px_nm, shape, frames if isinstance(frames, int) else None, {"picasso": _plain(documents)})
+        px_nm = _positive(known.get("Pixelsize")), _positive(known.get("Pixelsize y", known.get("Pixelsize")))
+        if not all(px_nm):
+            raise FileFormatError(f"{path}: its YAML ({path.with_suffix('.yaml').name}) states no Pixelsize in nm; "
+                                  "give --px-nm")  # fmt: skip
+    shape = int(_positive(known.get("Height"))), int(_positive(known.get("Width")))
+    frames = int(_positive(known.get("Frames"))) or None
+    return About(px_nm, shape if all(shape) else None, frames, {"picasso": json.loads(json.dumps(documents))})
 
 
-def _plain(documents: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return [{str(key): str(value) for key, value in document.items()} for document in documents]
+def _positive(value: Any) -> float:
+    """A number above 0, or 0."""
+    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else 0.0
 
 
-def _read_yaml(path: Path) -> list[dict[str, Any]]:
-    beside = path.with_suffix(".yaml")
+def _inside(path: Path, file: h5py.File) -> Documents:
+    """What the file says itself; nothing in those of Picasso before 0.11."""
+    held = file.get("metadata")
+    if not isinstance(held, h5py.Dataset) or held.shape != ():
+        return []
     try:
-        return [one for one in yaml.safe_load_all(beside.read_text(encoding="utf-8")) if isinstance(one, dict)]
+        said = json.loads(held[()])
+    except (TypeError, ValueError) as error:
+        raise FileFormatError(f"{path}: data set 'metadata' cannot be read as JSON: {error}") from error
+    return [one for one in said if isinstance(one, dict)] if isinstance(said, list) else []
+
+
+def _read_yaml(path: Path) -> Documents:
+    """All documents; none where there is no such file."""
+    try:
+        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), _Words))
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FileFormatError(f"{beside}: cannot be read as YAML: {str(error).splitlines()[0]}") from error
+        raise FileFormatError(f"{path}: cannot be read as YAML: {str(error).splitlines()[0]}") from error
+    return [json.loads(json.dumps(one, default=str)) for one in documents if isinstance(one, dict)]
+
+
+class _Words(yaml.SafeLoader):
+    """A safe loader that takes Picasso's tags of Python objects (tuples, NumPy scalars) for what they hold.
+
+    Picasso writes them by accident and reads them with a loader that runs what a file says; nothing is run here.
+    """
+
+
+def _held(loader: yaml.SafeLoader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    return loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None
+
+
+_Words.add_multi_constructor("tag:yaml.org,2002:python/", _held)

@@ -3,9 +3,9 @@
 Written columns, as ThunderSTORM's development version names them for 3D astigmatism: id, frame, x [nm], y [nm],
 z [nm], intensity [photon], offset [photon], bkgstd [photon], uncertainty_xy [nm], uncertainty_z [nm].
 sigma1 and sigma2 (widths of a fitted elliptical Gaussian) are left out: the network does not fit widths, and an
-invented number would pass for a measurement. offset is the background per pixel, bkgstd its shot noise (square
-root), uncertainty_xy the root mean square of sigma_x and sigma_y. Of a 2D model's localizations z [nm] and
-uncertainty_z [nm] are left out: zeros would pass for heights.
+invented number would pass for a measurement. So is every column of which no row knows anything, such as z [nm] and
+uncertainty_z [nm] of a 2D model's. offset is the background per pixel, bkgstd its shot noise (square root),
+uncertainty_xy the root mean square of sigma_x and sigma_y.
 """
 
 from __future__ import annotations
@@ -27,22 +27,31 @@ HEADER = (
     '"uncertainty_xy [nm]","uncertainty_z [nm]"'
 )
 _ROW = "%d,%d,%.3f,%.3f,%.3f,%.3f,%.4f,%.4f,%.4f,%.4f"
-_Z_COLUMNS = (4, 9)
+_SOURCES = (
+    None,
+    "frame_index",
+    "x_nm",
+    "y_nm",
+    "z_nm",
+    "photons",
+    "background",
+    "background",
+    "sigma_x_nm",
+    "sigma_z_nm",
+)
+"""Ours that each written column is made of."""
 _NM_PER_UNIT = {"nm": 1.0, "um": 1000.0, "µm": 1000.0, "μm": 1000.0}
 _PHOTON_UNITS = {"photon", "photons"}
 
 
-def write_thunderstorm(path: Path, parts: Iterable[Localizations], about: About, *, is_2d: bool) -> int:
+def write_thunderstorm(path: Path, parts: Iterable[Localizations], about: About) -> int:
     """Write all parts in their order, return how many rows; memory stays bounded. Provenance has no place in it.
 
     Half a pixel is added, for ThunderSTORM counts from the pixel's corner and we from its centre.
     """
-    rows = _rows(parts, about.px_nm)
-    if not is_2d:
-        return write_table(path, HEADER, _ROW, rows)
-    kept = [k for k in range(len(_ROW.split(","))) if k not in _Z_COLUMNS]
+    kept = [k for k, ours in enumerate(_SOURCES) if ours not in about.absent]
     header, row = (",".join(text.split(",")[k] for k in kept) for text in (HEADER, _ROW))
-    return write_table(path, header, row, (block[:, kept] for block in rows))
+    return write_table(path, header, row, (block[:, kept] for block in _rows(parts, about.px_nm)))
 
 
 def open_thunderstorm(path: Path, px_nm: tuple[float, float] | None = None) -> Table:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rtdecode.core.errors import BundleError
-from rtdecode.core.localizations import Localizations
+from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
 from rtdecode.core.quality import SHOW_ALL, QualityFilter
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.formats import FORMATS
-from rtdecode.formats.about import About
+from rtdecode.formats.about import Z_COLUMNS, About
 from rtdecode.stages.build import camera_px_nm
 from rtdecode.stages.notes import read_roi
-from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.run_record import IMPORTED, RunRecord
 from rtdecode.streams.log import LogReader
 from rtdecode.streams.run_folder import RunFolder
 
@@ -31,7 +34,7 @@ def export_run(
     """
     about = about_run(folder, {"filter": quality.as_json(), **(said or {})})
     parts = (quality.of(change(part) if change else part) for part in parts_of(folder))
-    return FORMATS[name].write(out, parts, about, is_2d=tells_no_z(folder))
+    return FORMATS[name].write(out, parts, replace(about, absent=absent_of(folder)))
 
 
 def parts_of(folder: RunFolder) -> Iterator[Localizations]:
@@ -45,10 +48,19 @@ def parts_of(folder: RunFolder) -> Iterator[Localizations]:
             yield part
 
 
-def tells_no_z(folder: RunFolder) -> bool:
-    """Whether all localizations are a 2D model's."""
-    flat = [part.is_2d for part in parts_of(folder)]
-    return bool(flat) and all(flat)
+def absent_of(folder: RunFolder) -> frozenset[str]:
+    """Columns that no localization of the run knows: z of a 2D model's, or what another program did not say.
+
+    Of a run without localizations nobody can tell: none.
+    """
+    unknown = {name for name in LOCALIZATION_DTYPE.names or () if name != "frame_index"}
+    nothing = frozenset(unknown)
+    for part in parts_of(folder):
+        unknown -= Z_COLUMNS if (part.sigma_z_nm > 0).any() else set() if part.is_2d else {"z_nm"}
+        unknown -= {name for name in unknown - Z_COLUMNS if np.isfinite(getattr(part, name)).any()}
+        if not unknown:
+            break  # a run of our own 3D model: after its first localizations
+    return frozenset(unknown) if unknown != nothing else frozenset()
 
 
 def about_run(folder: RunFolder, more: dict[str, Any]) -> About:
@@ -56,9 +68,12 @@ def about_run(folder: RunFolder, more: dict[str, Any]) -> About:
     record, roi = RunRecord.of_run(folder), read_roi(folder)
     report = folder.read_report() or {}
     frames = dict(report.get("frames") or {}).get("expected")
-    provenance = {
-        "rtdecode": record.versions.get("rtdecode", ""),
-        "run": folder.name,
+    begun: dict[str, Any] = {"rtdecode": record.versions.get("rtdecode", ""), "run": folder.name}
+    if record.source.use == IMPORTED:
+        said = record.source.fields
+        provenance = begun | {"imported": {"file": Path(said.pop("path", "")).name, **said}}
+        return About(camera_px_nm(record), roi.shape if roi else None, frames, provenance | more)
+    provenance = begun | {
         "model": {"name": record.model_name, "sha256": record.model_sha256},
         "engine": record.engine.model_dump(),
         "detection": record.detection.model_dump(),

@@ -38,7 +38,8 @@ def close_run(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
 def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     """The report of a run whose log covers every frame; raises LogError when the log is damaged."""
     record = RunRecord.of_run(folder)
-    commits, localizations = LogReader.open(folder.path).all()
+    imported = record.source.use == IMPORTED
+    commits, localizations = _log_of(folder, keep=not imported or folder.truth_csv.exists())
     lost = lost_ranges(commits, read_lost_because(folder))
     timed = commits if commits["t_arrival_ns"].any() else commits[:0]  # imported, or fitted out of order by a batch
     report: dict[str, Any] = {
@@ -47,7 +48,7 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "frames": Ledger.of(commits).as_json(),
         "lost": lost[:MAX_RANGES],
-        "localizations": len(localizations),
+        "localizations": int(commits["n_localizations"].sum()),
         "rate_fps": rate_fps(timed),
         "latency_ms": latency_ms(timed),
         "latency_bound_ms": None if read_can_wait(folder) else latency_bound_ms(commits),
@@ -62,6 +63,17 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
     safe_stop, stop = told(folder), stop_latency(folder.read_events())
     report |= ({"safe_stop": safe_stop} if safe_stop else {}) | ({"stop": stop} if stop else {})
     return report | _score(folder, record, commits, localizations)
+
+
+def _log_of(folder: RunFolder, *, keep: bool) -> tuple[Commits, Localizations]:
+    """The whole log; without its localizations where nothing asks for them: 10 million take 1 GB on the way."""
+    reader = LogReader.open(folder.path)
+    if keep:
+        return reader.all()
+    parts = [reader.read_new()[0]]
+    while len(parts[-1]):
+        parts.append(reader.read_new()[0])
+    return np.concatenate(parts), Localizations.empty()
 
 
 def judge(folder: RunFolder, outcome: Outcome) -> Outcome:

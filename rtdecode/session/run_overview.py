@@ -17,6 +17,7 @@ from rtdecode.core.quality import QualityFilter
 from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder
 from rtdecode.view.canvas import Canvas, ColourScale, Region
+from rtdecode.view.unknown_sigma import drawable
 
 SAMPLE = 400_000  # localizations that the histograms are made of: beyond that their bars do not move
 TIME_BINS = 150
@@ -141,7 +142,7 @@ def _pictures(
     canvases = [Canvas(field, longer / (SLICE_PX if k else WHOLE_PX), scale) for k in range(len(spans))]
     shown = 0
     for _, found in _parts(folder):
-        found = quality.of(found)
+        found = drawable(quality.of(found))
         shown += len(found)
         for canvas, (begin, end) in zip(canvases, spans, strict=True):
             canvas.add(found[(found.frame_index >= begin) & (found.frame_index <= end)])

@@ -27,6 +27,7 @@ from rtdecode.view.labels import count_words
 from rtdecode.view.picture import widefield_grey
 from rtdecode.view.report_page import ColourBar, Figure, RunPage, ScaleBar, png_of, write_report_page
 from rtdecode.view.svg_charts import BLUE, GREEN, ORANGE, Curve, curves, histogram
+from rtdecode.view.unknown_sigma import UNKNOWN_NM
 
 Floats = NDArray[np.floating]
 
@@ -108,6 +109,8 @@ def _notes(seen: Overview, quality: QualityFilter, ranges: TrainingRanges | None
             f"{shown} of {total} localizations are drawn, each as a Gaussian of its own sigma: "
             f"{quality.words}. The log holds all of them."
         )
+    if len(seen.sample) and not np.isfinite(seen.sample.sigma_x_nm).all():
+        yield f"Where no sigma was stated, a localization is drawn {UNKNOWN_NM:g} nm wide."
     if ranges is not None:
         yield "Green in the histograms: the range that the model was trained for. Beyond it its answers mean little."
 
@@ -122,14 +125,18 @@ def _charts(seen: Overview, ranges: TrainingRanges | None, timed: bool) -> Itera
 
 def _histograms(sample: Localizations, ranges: TrainingRanges | None) -> Iterator[str]:
     trained = ranges.model_dump() if ranges is not None else {}
-    yield histogram(sample.photons, "Photons of a localization", "photons", trained.get("photons"), log=True)
-    yield histogram(sample.background, "Background", "photons per pixel", trained.get("background"))
-    if not sample.is_2d:
-        yield histogram(sample.z_nm, "z", "nm", trained.get("z_nm"))
-    yield histogram((sample.sigma_x_nm + sample.sigma_y_nm) / 2, "Stated sigma in x, y", "nm")
-    if not sample.is_2d:
-        yield histogram(sample.sigma_z_nm, "Stated sigma in z", "nm")
-    yield histogram(sample.probability, "Probability", "")
+    shown: list[tuple[Floats, str, str, str]] = [
+        (sample.photons, "Photons of a localization", "photons", "photons"),
+        (sample.background, "Background", "photons per pixel", "background"),
+        (sample.z_nm, "z", "nm", "z_nm"),
+        ((sample.sigma_x_nm + sample.sigma_y_nm) / 2, "Stated sigma in x, y", "nm", ""),
+        (sample.sigma_z_nm, "Stated sigma in z", "nm", ""),
+        (sample.probability, "Probability", "", ""),
+    ]
+    for values, title, unit, name in shown:
+        of_depth = title in ("z", "Stated sigma in z")
+        if np.isfinite(values).any() and not (of_depth and sample.is_2d):  # another program's table may lack any
+            yield histogram(values, title, unit, trained.get(name), log=name == "photons")
 
 
 def _courses(time: OverTime, timed: bool) -> Iterator[str]:

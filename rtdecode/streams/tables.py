@@ -29,7 +29,8 @@ def write_table(path: Path, header: str, row_format: str, parts: Iterable[F8]) -
             with draft.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(header + "\n")
                 for part in parts:
-                    file.write((row_format + "\n") * len(part) % tuple(part.ravel().tolist()))
+                    rows = (row_format + "\n") * len(part) % tuple(part.ravel().tolist())
+                    file.write(rows if np.isfinite(part).all() else rows.replace("nan", "NaN"))  # as Java reads it
                     n += len(part)
             draft.replace(path)
         finally:

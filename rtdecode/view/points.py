@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rtdecode.core.localizations import Localizations
 from rtdecode.core.quality import QualityFilter
 from rtdecode.view.canvas import Canvas
+from rtdecode.view.unknown_sigma import drawable
 
 COLUMNS = ("x_nm", "y_nm", "z_nm", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm")
 BLOCK_ROWS = 1 << 18
@@ -37,6 +38,7 @@ class Points:
     def append(self, localizations: Localizations) -> None:
         """Keep what drawing needs of `localizations`."""
         self.tells_z |= len(localizations) > 0 and not localizations.is_2d
+        localizations = drawable(localizations)
         done = 0
         while done < len(localizations):
             at = self._rows % BLOCK_ROWS

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import re
 import subprocess
@@ -10,13 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 import rtdecode
 from rtdecode.cli.app import run
-from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
-from rtdecode.core.quality import QualityFilter
+from rtdecode.core.localizations import EMITTER_DTYPE, LOCALIZATION_DTYPE, Localizations
+from rtdecode.core.quality import SHOW_ALL, QualityFilter
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.formats import FORMATS
+from rtdecode.session import import_order
+from rtdecode.session.run_overview import overview
+from rtdecode.streams.run_folder import RunFolder
+from rtdecode.streams.truth import write_truth
+from rtdecode.view.canvas import Region
+from rtdecode.view.points import Points
 
 Captured = pytest.CaptureFixture[str]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -98,6 +110,74 @@ def test_what_cannot_be_is_said_before_anything_is_written(place: Path, tmp_path
     (tmp_path / "b.csv").write_text("frame,x [nm],y [nm]\n1,5,5\n0,5,5\n")
     assert "line 3" in refused("import", str(tmp_path / "b.csv"), "--px-nm", "100", "--out", str(tmp_path / "r"))
     assert {path.name for path in tmp_path.iterdir()} == {"e.csv", "b.csv"}
+
+
+def test_a_file_beside_is_never_replaced_unasked(place: Path, tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "cell.yaml").write_text("precious: 1\n")
+    assert run(["export", str(place), "--out", str(tmp_path / "cell.hdf5")]) == 1
+    assert "cell.yaml beside it would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "cell.yaml").read_text() == "precious: 1\n" and len(list(tmp_path.iterdir())) == 1
+    before = (place / "run.yaml").read_bytes()
+    assert run(["export", str(place), "--out", str(place / "run.hdf5"), "--overwrite"]) == 1
+    assert "run.yaml of the run itself" in capsys.readouterr().err and (place / "run.yaml").read_bytes() == before
+
+
+def test_a_table_without_sigmas_is_drawn_and_goes_on_as_it_came(tmp_path: Path, capsys: Captured) -> None:
+    table, back = tmp_path / "t.csv", tmp_path / "back"
+    rows = [f"{1 + k // 3},{1050 + 700 * (k % 5)},{3050 - 300 * (k % 7)},{500 + k}\n" for k in range(30)]
+    table.write_text("frame,x [nm],y [nm],intensity [photon]\n" + "".join(rows))
+    assert run(["import", str(table), "--px-nm", "100", "--out", str(back)]) == 0
+    assert "no background, sigma_x_nm" in capsys.readouterr().out
+    page = (back / "report.html").read_text(encoding="utf-8")
+    assert "30 of 30 localizations are drawn" in page and "drawn 20 nm wide" in page
+    picture = overview(RunFolder.open(back), Region(0, 0, 5000, 5000), SHOW_ALL).whole
+    assert picture is not None and np.asarray(Image.open(io.BytesIO(picture.png))).max() > 100
+    points = Points()
+    points.append(rtdecode.open_run(back).localizations)  # as the viewer keeps them, with its filter on
+    assert QualityFilter().passes(next(points.blocks())).all()
+    out = tmp_path / "again.hdf5"
+    assert run(["export", str(back), "--out", str(out)]) == 0
+    opened = FORMATS["picasso"].open(out)
+    assert {"background", "sigma_x_nm", "probability", "z_nm"} <= set(opened.missing)
+    came = opened.about.provenance["picasso"][1]["imported"]
+    assert came["file"] == "t.csv" and came["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+
+
+def test_evaluate_takes_an_imported_run(place: Path, tmp_path: Path, capsys: Captured) -> None:
+    out, back = tmp_path / "x.hdf5", tmp_path / "back"
+    assert run(["export", str(place), "--out", str(out)]) == 0
+    assert run(["import", str(out), "--out", str(back)]) == 0
+    found = rtdecode.open_run(place).localizations
+    emitters = np.zeros(len(found), EMITTER_DTYPE)
+    for name in EMITTER_DTYPE.names or ():
+        emitters[name] = getattr(found, name)
+    emitters["x_nm"] += 7
+    write_truth(tmp_path / "truth.csv", emitters)
+    for folder in (place, back):
+        capsys.readouterr()
+        assert run(["evaluate", str(folder), "--truth", str(tmp_path / "truth.csv"), "--json"]) == 0
+        scores = json.loads(capsys.readouterr().out)
+        assert scores["jaccard"] == 1 and scores["n_matched"] > 3
+        assert scores["mean_error_x_nm"] == pytest.approx(-7, abs=0.01)
+        assert scores["mean_error_y_nm"] == pytest.approx(0, abs=0.01)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(frames=st.lists(st.integers(0, 200_000), min_size=1, max_size=60), bucket=st.integers(1, 20))
+def test_rows_come_in_order_of_frames_whatever_the_buckets(frames: list[int], bucket: int, tmp_path: Path) -> None:
+    records = np.zeros(len(frames), LOCALIZATION_DTYPE)
+    records["frame_index"], records["x_nm"] = frames, np.arange(len(frames))
+    n_frames = max(frames) + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_order, "BUCKET_ROWS", bucket)
+        spooled = import_order.spool(tmp_path / "rows", iter([Localizations.from_records(records)]))
+        pieces = list(import_order.in_order(spooled, n_frames))
+    assert [p[0] for p in pieces] == [0, *(p[1] for p in pieces[:-1])] and pieces[-1][1] == n_frames
+    assert all(((p[2].frame_index >= p[0]) & (p[2].frame_index < p[1])).all() for p in pieces)
+    found = Localizations.concatenate(p[2] for p in pieces)
+    expected = records[np.argsort(records["frame_index"], kind="stable")]
+    assert found.records().tobytes() == expected.tobytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
 def test_a_run_from_python(place: Path) -> None:

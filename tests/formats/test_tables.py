@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
 from rtdecode.formats import FORMATS
-from rtdecode.formats.about import About
+from rtdecode.formats.about import Z_COLUMNS, About
 
 PX = (100.0, 120.0)
 ABOUT = About(PX, (40, 60), 1000, {"model": {"sha256": "ab" * 32}, "filter": {"sigma_xy_nm": 40.0}})
@@ -58,7 +59,7 @@ def flat(found: Localizations) -> Localizations:
 def test_what_goes_out_comes_back(name: str, tmp_path: Path) -> None:
     needs(name)
     path, sent = tmp_path / f"out{FORMATS[name].extension}", some(2000)
-    assert FORMATS[name].write(path, [sent[:700], sent[700:700], sent[700:]], ABOUT, is_2d=False) == 2000
+    assert FORMATS[name].write(path, [sent[:700], sent[700:700], sent[700:]], ABOUT) == 2000
     table = FORMATS[name].open(path, PX if name == "thunderstorm" else None)
     assert table.about.px_nm == pytest.approx(PX)
     back = Localizations.concatenate(table.parts)
@@ -73,7 +74,7 @@ def test_what_goes_out_comes_back(name: str, tmp_path: Path) -> None:
 def test_a_2d_table_comes_back_as_one(name: str, tmp_path: Path) -> None:
     needs(name)
     path, sent = tmp_path / f"out{FORMATS[name].extension}", flat(some(300))
-    FORMATS[name].write(path, [sent], ABOUT, is_2d=True)
+    FORMATS[name].write(path, [sent], replace(ABOUT, absent=Z_COLUMNS))
     back = Localizations.concatenate(FORMATS[name].open(path, PX).parts)
     assert back.is_2d and len(back) == 300
 
@@ -82,7 +83,7 @@ def test_a_2d_table_comes_back_as_one(name: str, tmp_path: Path) -> None:
 def test_nothing_is_a_file_too(name: str, tmp_path: Path) -> None:
     needs(name)
     path = tmp_path / f"out{FORMATS[name].extension}"
-    assert FORMATS[name].write(path, [], ABOUT, is_2d=False) == 0
+    assert FORMATS[name].write(path, [], ABOUT) == 0
     assert sum(len(part) for part in FORMATS[name].open(path, PX).parts) == 0
 
 
@@ -95,7 +96,7 @@ def off_diagonal() -> Localizations:
 
 
 def test_picasso_has_it_in_column_12_row_3_of_frame_4(tmp_path: Path) -> None:
-    FORMATS["picasso"].write(tmp_path / "a.hdf5", [off_diagonal()], ABOUT, is_2d=False)
+    FORMATS["picasso"].write(tmp_path / "a.hdf5", [off_diagonal()], ABOUT)
     with h5py.File(tmp_path / "a.hdf5") as file:
         row = file["locs"][0]
     assert [row[name] for name in ("frame", "x", "y", "z")] == pytest.approx([4, 12, 3, 250])
@@ -106,7 +107,7 @@ def test_picasso_has_it_in_column_12_row_3_of_frame_4(tmp_path: Path) -> None:
 
 
 def test_decode_has_its_row_first(tmp_path: Path) -> None:
-    FORMATS["decode"].write(tmp_path / "a.h5", [off_diagonal()], ABOUT, is_2d=False)
+    FORMATS["decode"].write(tmp_path / "a.h5", [off_diagonal()], ABOUT)
     with h5py.File(tmp_path / "a.h5") as file:
         assert list(file) == ["data", "decode", "meta"] and list(file["meta"].attrs) == ["xy_unit", "px_size"]
         assert file["data/xyz"][0].tolist() == pytest.approx([3, 12, 250])  # DECODE's x runs along rows
@@ -116,7 +117,7 @@ def test_decode_has_its_row_first(tmp_path: Path) -> None:
 
 
 def test_smap_has_nm_and_frame_5(tmp_path: Path) -> None:
-    FORMATS["smap"].write(tmp_path / "a_sml.mat", [off_diagonal()], ABOUT, is_2d=False)
+    FORMATS["smap"].write(tmp_path / "a_sml.mat", [off_diagonal()], ABOUT)
     head = (tmp_path / "a_sml.mat").read_bytes()[:128]
     assert head.startswith(b"MATLAB 7.3 MAT-file") and head[124:] == b"\x00\x02IM"
     with h5py.File(tmp_path / "a_sml.mat") as file:
@@ -132,7 +133,7 @@ def test_smap_has_nm_and_frame_5(tmp_path: Path) -> None:
 def test_parquet_has_our_own_columns(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    FORMATS["parquet"].write(tmp_path / "a.parquet", [off_diagonal()], ABOUT, is_2d=False)
+    FORMATS["parquet"].write(tmp_path / "a.parquet", [off_diagonal()], ABOUT)
     frame = pandas.read_parquet(tmp_path / "a.parquet")
     assert list(frame.columns) == list(LOCALIZATION_DTYPE.names or ())
     assert frame.loc[0, ["frame_index", "x_nm", "y_nm", "z_nm"]].tolist() == [4, 1200, 360, 250]
@@ -152,7 +153,7 @@ def test_memory_stays_bounded(name: str, tmp_path: Path) -> None:
 
     tracemalloc.start()
     try:
-        FORMATS[name].write(path, parts(), ABOUT, is_2d=False)
+        FORMATS[name].write(path, parts(), ABOUT)
         rows = sum(len(part) for part in FORMATS[name].open(path, PX).parts)
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -172,7 +173,7 @@ def test_a_write_that_fails_leaves_what_was_there(name: str, tmp_path: Path) -> 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        FORMATS[name].write(path, parts(), ABOUT, is_2d=False)
+        FORMATS[name].write(path, parts(), ABOUT)
     assert path.read_text() == "precious" and [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -203,6 +204,118 @@ def test_missing_columns_and_pixel_sizes_are_named(tmp_path: Path) -> None:
         list(FORMATS["picasso"].open(tmp_path / "c.hdf5", PX).parts)
 
 
+def test_picasso_says_the_same_inside_and_beside(tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf5"
+    FORMATS["picasso"].write(path, [off_diagonal()], ABOUT)
+    beside = FORMATS["picasso"].open(path).about
+    (tmp_path / "a.yaml").unlink()  # lost on the way to another computer
+    inside = FORMATS["picasso"].open(path).about
+    assert inside == beside and inside.px_nm == PX and inside.shape_px == (40, 60) and inside.n_frames == 1000
+    assert inside.provenance["picasso"][1]["model"]["sha256"] == "ab" * 32
+
+
+def test_picassos_tags_of_python_objects_are_read_and_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf5"
+    FORMATS["picasso"].write(path, [off_diagonal()], ABOUT)
+    touched = tmp_path / "touched"
+    text = f"Width: !!python/tuple [60]\nPixelsize: 130\nx: !!python/object/apply:os.mkdir [{touched}]\n"
+    (tmp_path / "a.yaml").write_text(text)
+    about = FORMATS["picasso"].open(path).about
+    assert about.px_nm == (130, 130) and about.shape_px is None and not touched.exists()
+
+
+def test_of_two_files_both_appear_or_neither(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").mkdir()  # cannot be replaced by a file
+    with pytest.raises(FileFormatError, match=r"a\.yaml: cannot be written"):
+        FORMATS["picasso"].write(tmp_path / "a.hdf5", [off_diagonal()], ABOUT)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_nobody_knows_is_left_out(name: str, tmp_path: Path) -> None:
+    """Picasso drops each row with a NaN: a column of them would empty the table."""
+    needs(name)
+    path, records = tmp_path / f"out{FORMATS[name].extension}", some(50).records()
+    absent = {"background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "sigma_photons", "probability"}
+    for column in absent:
+        records[column] = np.nan
+    known = Localizations.from_records(records)
+    FORMATS[name].write(path, [known], replace(ABOUT, absent=frozenset(absent)))
+    table = FORMATS[name].open(path, PX)
+    back = Localizations.concatenate(table.parts)
+    for column in absent:
+        assert np.isnan(getattr(back, column)).all(), column
+    np.testing.assert_allclose(back.x_nm, known.x_nm, atol=2e-3)
+    np.testing.assert_allclose(back.z_nm, known.z_nm, atol=2e-3)
+    if name in ("picasso", "smap", "thunderstorm"):
+        assert absent <= set(table.missing)
+
+
+def test_a_number_that_one_row_lacks_is_written_as_java_reads_it(tmp_path: Path) -> None:
+    records = some(3).records()
+    records["sigma_z_nm"][1] = np.nan
+    FORMATS["thunderstorm"].write(tmp_path / "a.csv", [Localizations.from_records(records)], ABOUT)
+    rows = (tmp_path / "a.csv").read_text().splitlines()
+    assert [row.endswith(",NaN") for row in rows] == [False, False, True, False]
+    back = Localizations.concatenate(FORMATS["thunderstorm"].open(tmp_path / "a.csv", PX).parts)
+    assert np.isnan(back.sigma_z_nm).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("name", ["picasso", "smap", "decode", "parquet"])
+def test_a_file_cut_short_or_damaged_is_named(name: str, tmp_path: Path) -> None:
+    needs(name)
+    path = tmp_path / f"out{FORMATS[name].extension}"
+    FORMATS[name].write(path, [some(70_000), some(70_000)], ABOUT)
+    whole = path.read_bytes()
+    for share in (0.1, 0.5, 0.9, 0.999):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(FileFormatError, match="out"):
+            list(FORMATS[name].open(path, PX).parts)
+
+
+def test_columns_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
+    FORMATS["smap"].write(tmp_path / "a_sml.mat", [some(9)], ABOUT)
+    with h5py.File(tmp_path / "a_sml.mat", "r+") as file:
+        del file["saveloc/loc/xnm"]
+        file["saveloc/loc/xnm"] = np.zeros((1, 8))
+    with pytest.raises(FileFormatError, match=r"saveloc/loc/xnm' has 8 rows, others 9"):
+        FORMATS["smap"].open(tmp_path / "a_sml.mat")
+    FORMATS["decode"].write(tmp_path / "a.h5", [some(9)], ABOUT)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["data/phot"]
+        file["data/phot"] = "many"
+    with pytest.raises(FileFormatError, match=r"data/phot' holds no table of numbers"):
+        FORMATS["decode"].open(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["locs"] = np.zeros(3, [("frame", "S4"), ("x", "f4"), ("y", "f4")])
+    with pytest.raises(FileFormatError, match="column 'frame' of table 'locs' holds no numbers"):
+        FORMATS["picasso"].open(tmp_path / "a.hdf5", PX)
+
+
+def test_a_data_frame_of_words_or_halves_is_refused(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    frame = pandas.DataFrame({"frame_index": [0, 1], "x_nm": [1, 2.5], "y_nm": [3, 4]})
+    frame.to_parquet(path)
+    assert Localizations.concatenate(FORMATS["parquet"].open(path, PX).parts).x_nm.tolist() == [1, 2.5]
+    frame.assign(x_nm=["a", "b"]).to_parquet(path)
+    with pytest.raises(FileFormatError, match="column 'x_nm' is of type"):
+        FORMATS["parquet"].open(path, PX)
+    frame.assign(frame_index=[0, 1.5]).to_parquet(path)
+    with pytest.raises(FileFormatError, match=r"row 1: .*expected a whole frame"):
+        list(FORMATS["parquet"].open(path, PX).parts)
+
+
+def test_smap_gives_its_field_frames_and_our_provenance_back(tmp_path: Path) -> None:
+    FORMATS["smap"].write(tmp_path / "a_sml.mat", [off_diagonal()], ABOUT)
+    about = FORMATS["smap"].open(tmp_path / "a_sml.mat").about
+    assert (about.shape_px, about.n_frames, about.provenance) == ((40, 60), 1000, ABOUT.provenance)
+    with h5py.File(tmp_path / "a_sml.mat") as file:
+        named = [b"".join(name).decode() for name in file["saveloc/loc"].attrs["MATLAB_fields"]]
+        assert named == list(file["saveloc/loc"])
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["picasso", "smap", "decode"]),
@@ -211,7 +324,7 @@ def test_missing_columns_and_pixel_sizes_are_named(tmp_path: Path) -> None:
 )
 def test_any_pixel_size_comes_back(tmp_path: Path, name: str, px: tuple[float, float], seed: int) -> None:
     path, sent = tmp_path / f"x{FORMATS[name].extension}", some(20, seed)
-    FORMATS[name].write(path, [sent], About(px), is_2d=False)
+    FORMATS[name].write(path, [sent], About(px))
     table = FORMATS[name].open(path)
     back = Localizations.concatenate(table.parts)
     assert table.about.px_nm == pytest.approx(px, rel=1e-5)

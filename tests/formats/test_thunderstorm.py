@@ -13,7 +13,7 @@ import pytest
 from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
 from rtdecode.formats import FORMATS
-from rtdecode.formats.about import About
+from rtdecode.formats.about import Z_COLUMNS, About
 from rtdecode.formats.thunderstorm import read_thunderstorm, write_thunderstorm
 
 PX = (100.0, 120.0)
@@ -43,7 +43,7 @@ def test_of_2d_localizations_no_z_is_written(tmp_path: Path) -> None:
     records = localizations(50).records()
     records["z_nm"] = records["sigma_z_nm"] = 0
     flat = Localizations.from_records(records)
-    assert write_thunderstorm(tmp_path / "2d.csv", [flat], About(PX), is_2d=True) == 50
+    assert write_thunderstorm(tmp_path / "2d.csv", [flat], About(PX, absent=Z_COLUMNS)) == 50
     header = (tmp_path / "2d.csv").read_text().splitlines()[0]
     assert '"y [nm]","intensity [photon]"' in header and header.endswith('"uncertainty_xy [nm]"')
     back = read_thunderstorm(tmp_path / "2d.csv", PX)
@@ -51,14 +51,14 @@ def test_of_2d_localizations_no_z_is_written(tmp_path: Path) -> None:
     for name in ("frame_index", "x_nm", "y_nm", "photons", "background", "sigma_x_nm"):
         np.testing.assert_allclose(getattr(back, name), getattr(flat, name), atol=1e-3, rtol=1e-5)
     records["z_nm"][7] = 3.0
-    write_thunderstorm(tmp_path / "3d.csv", [Localizations.from_records(records)], About(PX), is_2d=False)
+    write_thunderstorm(tmp_path / "3d.csv", [Localizations.from_records(records)], About(PX))
     assert "z [nm]" in (tmp_path / "3d.csv").read_text().splitlines()[0]
 
 
 def test_off_diagonal_emitter_as_a_person_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     # centre of the pixel in column 12, row 3, of the first frame, 250 nm up
-    write_thunderstorm(path, [one(0, 12 * 100.0, 3 * 120.0, 250.0)], About(PX), is_2d=False)
+    write_thunderstorm(path, [one(0, 12 * 100.0, 3 * 120.0, 250.0)], About(PX))
     with path.open() as file:
         (row,) = csv.DictReader(file)
     assert row["id"] == row["frame"] == "1"
@@ -74,7 +74,7 @@ def test_off_diagonal_emitter_as_a_person_reads_it(tmp_path: Path) -> None:
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / ("out" + FORMATS["thunderstorm"].extension)
     given = localizations(2000)
-    assert FORMATS["thunderstorm"].write(path, [given[:700], given[700:]], About(PX), is_2d=False) == 2000
+    assert FORMATS["thunderstorm"].write(path, [given[:700], given[700:]], About(PX)) == 2000
     back = Localizations.concatenate(FORMATS["thunderstorm"].open(path, PX).parts)
     np.testing.assert_array_equal(back.frame_index, given.frame_index)
     for name in ("x_nm", "y_nm", "z_nm", "photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm"):
@@ -86,7 +86,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_nothing_is_a_header_and_back(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
-    assert write_thunderstorm(path, [], About(PX), is_2d=False) == 0
+    assert write_thunderstorm(path, [], About(PX)) == 0
     assert len(read_thunderstorm(path, PX)) == 0
 
 
@@ -154,7 +154,7 @@ def test_memory_stays_bounded_while_a_long_run_is_written(tmp_path: Path) -> Non
 
     def peak(blocks: int) -> int:
         tracemalloc.start()
-        write_thunderstorm(tmp_path / "out.csv", run(blocks), About(PX), is_2d=False)
+        write_thunderstorm(tmp_path / "out.csv", run(blocks), About(PX))
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return used
