@@ -47,7 +47,7 @@ def open_parquet(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
     """Open a file with columns by our names; `px_nm` where its metadata states none. Raises FileFormatError."""
     arrow, parquet = _arrow()
     try:
-        file = parquet.ParquetFile(path, pre_buffer=False)
+        file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)  # else whole column chunks
     except (OSError, arrow.ArrowInvalid) as error:
         raise FileFormatError(f"{path}: cannot be read as Parquet: {error}") from error
     names = set(file.schema_arrow.names)
@@ -80,13 +80,13 @@ def _about(path: Path, metadata: dict[bytes, bytes], px_nm: tuple[float, float] 
 def _parts(path: Path, file: Any, names: list[str]) -> Iterator[Localizations]:
     row = 0
     with file:
-        batches = file.iter_batches(CHUNK_ROWS, columns=names)
-        while (batch := _next(path, batches)) is not None:
-            columns = {
-                name: np.asarray(batch.column(name).to_numpy(zero_copy_only=False), np.float64) for name in names
-            }
-            yield check_rows(path, localizations_of(columns), row, 0)
-            row += batch.num_rows
+        for group in range(file.num_row_groups):  # one after the other: read as one they stay in memory
+            batches = file.iter_batches(CHUNK_ROWS, row_groups=[group], columns=names)
+            while (batch := _next(path, batches)) is not None:
+                values = ((name, batch.column(name).to_numpy(zero_copy_only=False)) for name in names)
+                columns = {name: np.asarray(column, np.float64) for name, column in values}
+                yield check_rows(path, localizations_of(columns), row, 0)
+                row += batch.num_rows
 
 
 def _next(path: Path, batches: Iterator[Any]) -> Any:

@@ -345,3 +345,22 @@ def test_the_peers_own_files_are_read() -> None:
     picasso = DATA / "picasso_MIT/tests/testdata_locs.hdf5"
     found = Localizations.concatenate(FORMATS["picasso"].open(picasso, (130.0, 130.0)).parts)
     assert len(found) == 564 and found.x_nm.max() < 32 * 130
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not DATA.is_dir(), reason="the peers' own files are not here")
+def test_picassos_positions_are_where_the_light_is_in_its_own_movie() -> None:
+    """No half pixel between Picasso and us: measured on its movie, not taken from its documentation."""
+    folder = DATA / "picasso_MIT/tests"
+    movie = np.fromfile(folder / "testdata_1000f.raw", "<u2").reshape(-1, 32, 32).astype(np.float64)
+    found = Localizations.concatenate(FORMATS["picasso"].open(folder / "testdata_locs.hdf5", (130.0, 130.0)).parts)
+    off, around = [], np.arange(-3, 4)
+    for k in np.flatnonzero(found.photons > 3000):
+        column, row = round(float(found.x_nm[k]) / 130), round(float(found.y_nm[k]) / 130)
+        if min(column, row) >= 4 and max(column, row) < 28:
+            light = movie[found.frame_index[k], row - 3 : row + 4, column - 3 : column + 4]
+            light = np.clip(light - np.median(light), 0, None)
+            x, y = (light.sum(axis=a) @ around / light.sum() for a in (0, 1))
+            off.append((column + x - found.x_nm[k] / 130, row + y - found.y_nm[k] / 130))
+    assert len(off) > 300
+    assert np.abs(np.median(off, axis=0)).max() < 0.05  # of a pixel
