@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtdecode.core.localizations import Localizations
 from rtdecode.session.run_overview import sample_of
+from rtdecode.stages.run_record import IMPORTED
 from rtdecode.streams.run_folder import RunFolder
 
 NONE = "-"
@@ -25,14 +25,18 @@ def comparison(runs: Sequence[tuple[RunFolder, dict[str, Any]]]) -> list[Row]:
 
 def _figures(folder: RunFolder, report: dict[str, Any]) -> Iterable[tuple[str, str]]:
     frames, latency = report["frames"], report["latency_ms"]
-    yield "finish", str(report["finish"])
-    yield "model", f"{report['model']['name']} ({report['model']['sha256'][:12]})"
-    yield "engine", f"{report['engine']['use']} {report['engine']['precision']}"
-    yield "frames fitted", f"{frames['fitted']:,} of {frames['expected']:,}"
-    yield "frames lost", f"{frames['lost_before'] + frames['lost_in_ring']:,}"
-    yield "frames rejected", f"{frames['rejected']:,}"
-    yield "frames/s", _number(report["rate_fps"], 1)
-    yield "latency p50, p99 (ms)", f"{_number(latency['p50'], 1)}, {_number(latency['p99'], 1)}"
+    if report["source"]["use"] == IMPORTED:
+        yield "model", "another program's"
+        yield "frames", f"{frames['expected']:,}"
+    else:
+        yield "finish", str(report["finish"])
+        yield "model", f"{report['model']['name']} ({report['model']['sha256'][:12]})"
+        yield "engine", f"{report['engine']['use']} {report['engine']['precision']}"
+        yield "frames fitted", f"{frames['fitted']:,} of {frames['expected']:,}"
+        yield "frames lost", f"{frames['lost_before'] + frames['lost_in_ring']:,}"
+        yield "frames rejected", f"{frames['rejected']:,}"
+        yield "frames/s", _number(report["rate_fps"], 1)
+        yield "latency p50, p99 (ms)", f"{_number(latency['p50'], 1)}, {_number(latency['p99'], 1)}"
     yield "localizations", f"{report['localizations']:,}"
     if frames["fitted"]:
         yield "localizations in a frame", f"{report['localizations'] / frames['fitted']:.2f}"
@@ -44,11 +48,14 @@ def _figures(folder: RunFolder, report: dict[str, Any]) -> Iterable[tuple[str, s
 def _medians(found: Localizations) -> Iterable[tuple[str, str]]:
     if not len(found):
         return
-    yield "median photons", f"{np.median(found.photons):.0f}"
-    yield "median background", f"{np.median(found.background):.1f}"
-    yield "median sigma x, y (nm)", f"{_median((found.sigma_x_nm + found.sigma_y_nm) / 2):.1f}"
-    if not found.is_2d:
-        yield "median sigma z (nm)", f"{_median(found.sigma_z_nm):.1f}"
+    for name, values, digits in (
+        ("photons", found.photons, 0),
+        ("background", found.background, 1),
+        ("sigma x, y (nm)", (found.sigma_x_nm + found.sigma_y_nm) / 2, 1),
+        ("sigma z (nm)", found.sigma_z_nm, 1),
+    ):
+        if np.isfinite(values).any() and not ("z" in name and found.is_2d):
+            yield f"median {name}", f"{np.nanmedian(values):.{digits}f}"
 
 
 def _scores(score: dict[str, Any]) -> Iterable[tuple[str, str]]:
@@ -59,10 +66,6 @@ def _scores(score: dict[str, Any]) -> Iterable[tuple[str, str]]:
     ):
         if score.get(name) is not None:
             yield words, _number(score[name], digits)
-
-
-def _median(values: NDArray[np.floating]) -> float:
-    return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
 
 def _number(value: float | None, digits: int) -> str:

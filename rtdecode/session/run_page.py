@@ -46,6 +46,9 @@ def make_run_page(folder: RunFolder, report: dict[str, Any]) -> Path:
 def verdict(report: dict[str, Any]) -> tuple[str, bool]:
     """One sentence on how the run went, and whether that is well."""
     frames = report["frames"]
+    if report.get("source", {}).get("use") == IMPORTED:
+        count, all_frames = count_words(report["localizations"]), count_words(frames["expected"])
+        return f"Imported: {count} localizations of another program in {all_frames} frames", True
     lost, rejected = frames["lost_before"] + frames["lost_in_ring"], frames["rejected"]
     fitted = f"{count_words(frames['fitted'])} of {count_words(frames['expected'])} frames fitted"
     books = f"{count_words(lost)} lost" if lost else "none lost"

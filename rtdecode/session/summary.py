@@ -10,6 +10,8 @@ from rtdecode.stages.run_record import IMPORTED
 def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """(what, its figures) of a report.json: ledger, rates, latency, score, policies, model, warnings."""
     frames, latency = report["frames"], report["latency_ms"]
+    if report["source"]["use"] == IMPORTED:
+        return _imported_rows(report)
     rows = [("finish", ": ".join(part for part in (report["finish"], report["reason"]) if part))]
     rows += [
         (
@@ -30,8 +32,6 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
         for lost in report["lost"][:8]
     ]
     rows += [("localizations", f"{report['localizations']}")]
-    if report["source"]["use"] == IMPORTED:
-        return rows + [("made by", "another program")] + [("warning", warning) for warning in report["warnings"]]
     if report["rate_fps"] is not None:
         rows += _timing(report, latency)
     if "stop" in report:
@@ -55,6 +55,14 @@ def _timing(report: dict[str, Any], latency: dict[str, Any]) -> list[tuple[str, 
         ("  without the wait for the next frame", _latency(latency["without_context"])),
         *_pace(latency["p99"], report.get("latency_bound_ms")),
     ]
+
+
+def _imported_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Of a table that another program made: no frame was received or fitted here, and nothing was timed."""
+    rows = [("made by", "another program"), ("frames", f"{report['frames']['expected']}")]
+    rows += [("localizations", f"{report['localizations']}")]
+    rows += _score_rows(report["score"]) if "score" in report else []
+    return rows + [("warning", warning) for warning in report["warnings"]]
 
 
 def _pace(p99_ms: float | None, bound_ms: float | None) -> list[tuple[str, str]]:

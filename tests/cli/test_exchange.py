@@ -130,6 +130,9 @@ def test_a_table_without_sigmas_is_drawn_and_goes_on_as_it_came(tmp_path: Path, 
     assert "no background, sigma_x_nm" in capsys.readouterr().out
     page = (back / "report.html").read_text(encoding="utf-8")
     assert "30 of 30 localizations are drawn" in page and "drawn 20 nm wide" in page
+    assert "Imported: 30 localizations of another program in 10 frames" in page and "fitted" not in page
+    assert run(["report", str(back), str(back)]) == 0
+    assert "another program" in (said := capsys.readouterr().out) and "nan" not in said
     picture = overview(RunFolder.open(back), Region(0, 0, 5000, 5000), SHOW_ALL).whole
     assert picture is not None and np.asarray(Image.open(io.BytesIO(picture.png))).max() > 100
     points = Points()
