@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -88,7 +88,12 @@ def group(
         f"median sigma x {_median(groups.localizations.sigma_x_nm)} nm, before {_median(found.sigma_x_nm)} nm"
     )
     if out is not None:
-        _write(folder, out, format, overwrite, groups.localizations)
+        said = {
+            "grouped": {"radius_nm": radius_nm, "dark_frames": dark_frames},
+            "filter": quality.as_json(),
+            "drift": drift_said(folder, drift),
+        }
+        _write(folder, out, format, overwrite, groups.localizations, said)
 
 
 def drift_change(folder: RunFolder, asked: bool) -> Change:
@@ -101,6 +106,16 @@ def drift_change(folder: RunFolder, asked: bool) -> Change:
     if known is None:
         raise ConfigError(f"--drift: it was not measured yet; run `rtdecode drift {folder.path}` first")
     return known.undone
+
+
+def drift_said(folder: RunFolder, taken_off: bool) -> dict[str, Any]:
+    """What an export tells of it: how far the sample went in x, y, z, where that was taken off."""
+    from rtdecode.session.measuring import drift_of
+
+    known = drift_of(folder) if taken_off else None
+    if known is None:
+        return {"taken_off": False}
+    return {"taken_off": True, "blocks": len(known), "range_nm": [round(side, 2) for side in known.range_nm]}
 
 
 def register(app: typer.Typer) -> None:
@@ -118,14 +133,18 @@ def _finished(run: Path) -> RunFolder:
     return folder
 
 
-def _write(folder: RunFolder, out: Path, format: str | None, overwrite: bool, found: Localizations) -> None:
+def _write(
+    folder: RunFolder, out: Path, format: str | None, overwrite: bool, found: Localizations, said: dict[str, Any]
+) -> None:
+    from dataclasses import replace
+
     from rtdecode.cli.exchange import check_target, format_of
     from rtdecode.formats import FORMATS
-    from rtdecode.session.exporting import about_run
+    from rtdecode.session.exporting import about_run, absent_of
 
     name = format_of(format, out)
     check_target(folder, name, out, overwrite)
-    rows = FORMATS[name].write(out, [found], about_run(folder, {"grouped": True}), is_2d=found.is_2d)
+    rows = FORMATS[name].write(out, [found], replace(about_run(folder, said), absent=absent_of(folder)))
     typer.echo(f"{rows} blinks in {out}")
 
 

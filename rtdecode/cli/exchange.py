@@ -43,7 +43,7 @@ def export(
     Example: [bold]rtdecode export runs/cell3 --out cell3.hdf5[/bold] (Picasso), or
     [bold]rtdecode export runs/cell3 --format thunderstorm --filter recommended --out cell3.csv[/bold]
     """
-    from rtdecode.cli.analysing import drift_change
+    from rtdecode.cli.analysing import drift_change, drift_said
     from rtdecode.session.exporting import export_run
     from rtdecode.streams.run_folder import RunFolder
 
@@ -52,7 +52,7 @@ def export(
     check_target(folder, name, out, overwrite)
     limits = {"sigma_xy_nm": max_sigma_xy_nm, "sigma_z_nm": max_sigma_z_nm, "probability": min_probability}
     quality = quality_of(folder, filter, limits, {"photons": photons, "z_nm": z_nm})
-    rows = export_run(folder, name, out, quality, drift_change(folder, drift), {"drift_taken_off": drift})
+    rows = export_run(folder, name, out, quality, drift_change(folder, drift), {"drift": drift_said(folder, drift)})
     typer.echo(f"{rows} localizations in {out} ({quality.words})")
 
 

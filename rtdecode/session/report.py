@@ -18,7 +18,7 @@ from rtdecode.stages.decide import signed
 from rtdecode.stages.ledger import Ledger, Tally, latency_bound_ms, latency_ms, lost_ranges, rate_fps
 from rtdecode.stages.notes import read_can_wait, read_lost_because, read_roi
 from rtdecode.stages.outcome import Outcome
-from rtdecode.stages.run_record import RunRecord
+from rtdecode.stages.run_record import IMPORTED, RunRecord
 from rtdecode.stages.safe_stop import told
 from rtdecode.streams.log import Commits, LogReader
 from rtdecode.streams.run_folder import RunFolder

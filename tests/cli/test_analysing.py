@@ -29,7 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An imported run of tubes that drift by 30 nm and jump by 30 more."""
     folder = tmp_path_factory.mktemp("drifting")
     found, _ = drifting_tubes(N_FRAMES, 8, seed=11)
-    FORMATS["picasso"].write(folder / "t.hdf5", [found], About((100.0, 100.0), (64, 64), N_FRAMES), is_2d=False)
+    FORMATS["picasso"].write(folder / "t.hdf5", [found], About((100.0, 100.0), (64, 64), N_FRAMES))
     assert run(["import", str(folder / "t.hdf5"), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
@@ -44,7 +44,8 @@ def test_the_drift_is_measured_kept_and_taken_off(place: Path, tmp_path: Path, c
     assert np.sqrt(((error - error.mean(axis=0)) ** 2).mean(axis=0)).max() < 5
     assert run(["export", str(place), "--drift", "--out", str(tmp_path / "still.parquet")]) == 0
     table = FORMATS["parquet"].open(tmp_path / "still.parquet")
-    assert table.about.provenance["drift_taken_off"] is True
+    told = table.about.provenance["drift"]
+    assert told["taken_off"] is True and told["range_nm"][0] == pytest.approx(30 + 30, abs=8)
     still = Localizations.concatenate(table.parts)
     moved = rtdecode.open_run(place).localizations.x_nm - still.x_nm
     late, early = moved[still.frame_index > 2500].mean(), moved[still.frame_index < 300].mean()
@@ -72,4 +73,8 @@ def test_blinks_are_counted_and_written(place: Path, tmp_path: Path, capsys: Cap
     found = rtdecode.open_run(place).localizations
     assert 0.4 * len(found) < n < 0.7 * len(found) and f"{n} blinks in" in said
     assert len(Localizations.concatenate(FORMATS["thunderstorm"].open(out, (100.0, 100.0)).parts)) == n
+    options = ["--dark-frames", "2", "--out", str(tmp_path / "blinks.parquet")]
+    assert run(["group", str(place), *options]) == 0
+    said_of = FORMATS["parquet"].open(tmp_path / "blinks.parquet").about.provenance
+    assert said_of["grouped"] == {"radius_nm": None, "dark_frames": 2} and said_of["drift"] == {"taken_off": False}
     assert run(["group", str(place), "--out", str(out)]) == 1 and "exists already" in capsys.readouterr().err

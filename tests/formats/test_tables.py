@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -139,6 +140,36 @@ def test_parquet_has_our_own_columns(tmp_path: Path) -> None:
     assert frame.loc[0, ["frame_index", "x_nm", "y_nm", "z_nm"]].tolist() == [4, 1200, 360, 250]
     about = FORMATS["parquet"].open(tmp_path / "a.parquet").about
     assert (about.shape_px, about.n_frames, about.provenance) == ((40, 60), 1000, ABOUT.provenance)
+
+
+def first_row(name: str, path: Path) -> list[float]:
+    """Frame, x and y as they stand in the file, without our reader."""
+    if name == "thunderstorm":
+        with path.open() as file:
+            row = next(csv.DictReader(file))
+        return [float(row[column]) for column in ("frame", "x [nm]", "y [nm]")]
+    if name == "parquet":
+        row = pytest.importorskip("pandas").read_parquet(path).iloc[0]
+        return [float(row[column]) for column in ("frame_index", "x_nm", "y_nm")]
+    with h5py.File(path) as file:
+        match name:
+            case "picasso":
+                return [float(file["locs"][column][0]) for column in ("frame", "x", "y")]
+            case "smap":
+                return [float(file["saveloc/loc"][column][0, 0]) for column in ("frame", "xnm", "ynm")]
+            case _:
+                return [float(file["data/frame_ix"][0]), *map(float, file["data/xyz"][0, :2])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_documented_table_of_coordinates_is_true(name: str, tmp_path: Path) -> None:
+    needs(name)
+    lines = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8").splitlines()
+    cells = [cell.strip() for line in lines if line.startswith(f"| `{name}` | `") for cell in line.split("|")]
+    told = [float(number) for number in cells[9].split(",")]  # of the first table; its last column
+    path = tmp_path / f"a{FORMATS[name].extension}"
+    FORMATS[name].write(path, [off_diagonal()], ABOUT)
+    assert first_row(name, path) == pytest.approx(told)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "thunderstorm"])  # it has a test of its own
