@@ -116,6 +116,8 @@ def _stamp(file: h5py.File) -> None:
 
 def open_smap(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
     """Open a file; `px_nm` None: its own. Raises FileFormatError, also while its rows are read."""
+    if _is_older_matlab(path):
+        raise FileFormatError(f"{path}: is of MATLAB before 7.3; expected 7.3: load it there and save it with '-v7.3'")
     with opened(path, "saveloc/loc") as file:
         place = file["saveloc/loc"]
         fields = set(place) if isinstance(place, h5py.Group) else set()
@@ -129,6 +131,12 @@ def open_smap(path: Path, px_nm: tuple[float, float] | None = None) -> Table:
         check_columns(path, place, ["frame", *columns.values()], flat=True)
         about = _about(path, file["saveloc"], px_nm)
     return Table(about, _parts(path, columns), missing_of({*columns, "frame_index"}))
+
+
+def _is_older_matlab(path: Path) -> bool:
+    """Whether its first words name MATLAB's own container instead of HDF5."""
+    with path.open("rb") as file:
+        return file.read(16).startswith(b"MATLAB 5.0 MAT")
 
 
 def _about(path: Path, saveloc: h5py.Group, px_nm: tuple[float, float] | None) -> About:

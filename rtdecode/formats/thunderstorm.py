@@ -171,7 +171,8 @@ def _localizations(
     for k, (name, factor) in enumerate(columns):
         by_name[name] = numbers[:, k] * factor
     frame = by_name["frame_index"]
-    require(path, (frame >= 1) & (frame == np.floor(frame)), line, "frame must be a whole number from 1")
+    good = (frame >= 1) & (frame == np.floor(frame))
+    require(path, good, line, f"frame must be a whole number from 1, found {frame[np.argmin(good)]:g}")
     for axis, px in (("x_nm", px_nm[0]), ("y_nm", px_nm[1])):
         require(path, np.isfinite(by_name[axis]), line, f"{axis[0]} is not finite")
         by_name[axis] = by_name[axis] - px / 2.0

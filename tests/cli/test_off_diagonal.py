@@ -51,8 +51,15 @@ def test_the_log_has_it_where_it_was(exported: tuple[Path, Path]) -> None:
     assert_in_place(LogReader.open(exported[0]).all()[1])
 
 
-def test_the_export_has_it_where_it_was(exported: tuple[Path, Path]) -> None:
-    assert_in_place(Localizations.concatenate(FORMATS["thunderstorm"].open(exported[1], (100.0, 100.0)).parts))
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_the_export_has_it_where_it_was(name: str, exported: tuple[Path, Path], tmp_path: Path) -> None:
+    if name == "parquet":
+        pytest.importorskip("pyarrow")
+    out, again = tmp_path / f"out{FORMATS[name].extension}", tmp_path / "again"
+    assert run(["export", str(exported[0]), "--out", str(out)]) == 0
+    assert_in_place(Localizations.concatenate(FORMATS[name].open(out, (100.0, 100.0)).parts))
+    assert run(["import", str(out), "--out", str(again), "--px-nm", "100"]) == 0
+    assert_in_place(LogReader.open(again).all()[1])
 
 
 def test_thunderstorm_counts_frames_from_one_and_nm_from_the_corner(exported: tuple[Path, Path]) -> None:

@@ -15,14 +15,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from table_rows import ABOUT, NAMES, PX, flat, needs, off_diagonal, some
 
-from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
 from rtdecode.formats import FORMATS
 from rtdecode.formats.about import Z_COLUMNS, About
 
-PX = (100.0, 120.0)
-ABOUT = About(PX, (40, 60), 1000, {"model": {"sha256": "ab" * 32}, "filter": {"sigma_xy_nm": 40.0}})
 DATA = Path(__file__).parents[2].parent / "shared/data"
 KEPT = {  # what each format has room for, beside frame and position
     "picasso": {"photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "probability", "sigma_photons"},
@@ -31,29 +29,6 @@ KEPT = {  # what each format has room for, beside frame and position
     "decode": {"photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "probability", "sigma_photons"},
     "parquet": {"photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "probability", "sigma_photons"},
 }
-NAMES = sorted(FORMATS)
-
-
-def needs(name: str) -> None:
-    if name == "parquet":
-        pytest.importorskip("pyarrow")
-
-
-def some(n: int, seed: int = 0) -> Localizations:
-    rng = np.random.default_rng(seed)
-    records = np.zeros(n, LOCALIZATION_DTYPE)
-    for name in LOCALIZATION_DTYPE.names or ():
-        records[name] = rng.uniform(1, 4000, n)
-    records["frame_index"] = np.sort(rng.integers(0, 1000, n))
-    records["z_nm"] -= 2000
-    records["probability"] /= 4000
-    return Localizations.from_records(records)
-
-
-def flat(found: Localizations) -> Localizations:
-    records = found.records()
-    records["z_nm"] = records["sigma_z_nm"] = 0
-    return Localizations.from_records(records)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,14 +61,6 @@ def test_nothing_is_a_file_too(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"out{FORMATS[name].extension}"
     assert FORMATS[name].write(path, [], ABOUT) == 0
     assert sum(len(part) for part in FORMATS[name].open(path, PX).parts) == 0
-
-
-def off_diagonal() -> Localizations:
-    """Centre of the pixel in column 12, row 3 of the fifth frame, 250 nm up."""
-    records = np.zeros(1, LOCALIZATION_DTYPE)
-    names = ["frame_index", "x_nm", "y_nm", "z_nm", "photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm"]
-    records[names] = (4, 12 * PX[0], 3 * PX[1], 250, 5000, 81, 6, 9, 20)
-    return Localizations.from_records(records)
 
 
 def test_picasso_has_it_in_column_12_row_3_of_frame_4(tmp_path: Path) -> None:
@@ -193,48 +160,6 @@ def test_memory_stays_bounded(name: str, tmp_path: Path) -> None:
     assert peak < 0.6 * rows * 11 * 8  # all of it as float64 would be 53 MB
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_write_that_fails_leaves_what_was_there(name: str, tmp_path: Path) -> None:
-    needs(name)
-    path = tmp_path / f"out{FORMATS[name].extension}"
-    path.write_text("precious")
-
-    def parts() -> Iterator[Localizations]:
-        yield some(10)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        FORMATS[name].write(path, parts(), ABOUT)
-    assert path.read_text() == "precious" and [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_not_such_a_file_is_named(name: str, tmp_path: Path) -> None:
-    needs(name)
-    path = tmp_path / "text"
-    path.write_text("hello\nworld\n")
-    with pytest.raises(FileFormatError, match="text"):
-        list(FORMATS[name].open(path, PX).parts)
-
-
-def test_missing_columns_and_pixel_sizes_are_named(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "a.hdf5", "w") as file:
-        file["locs"] = np.zeros(3, [("frame", "u4"), ("x", "f4")])
-    with pytest.raises(FileFormatError, match="no column 'y'; it has frame, x"):
-        FORMATS["picasso"].open(tmp_path / "a.hdf5", PX)
-    with h5py.File(tmp_path / "b.hdf5", "w") as file:
-        file["locs"] = np.zeros(3, [("frame", "u4"), ("x", "f4"), ("y", "f4")])
-    with pytest.raises(FileFormatError, match="no Pixelsize in nm; give --px-nm"):
-        FORMATS["picasso"].open(tmp_path / "b.hdf5")
-    assert set(FORMATS["picasso"].open(tmp_path / "b.hdf5", PX).missing) == {
-        "z_nm", "photons", "background", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "sigma_photons", "probability",
-    }  # fmt: skip
-    with h5py.File(tmp_path / "c.hdf5", "w") as file:
-        file["locs"] = np.array([(0, 1, 2), (1, np.nan, 2)], [("frame", "u4"), ("x", "f4"), ("y", "f4")])
-    with pytest.raises(FileFormatError, match="row 1: frame 1, x nan"):
-        list(FORMATS["picasso"].open(tmp_path / "c.hdf5", PX).parts)
-
-
 def test_picasso_says_the_same_inside_and_beside(tmp_path: Path) -> None:
     path = tmp_path / "a.hdf5"
     FORMATS["picasso"].write(path, [off_diagonal()], ABOUT)
@@ -253,13 +178,6 @@ def test_picassos_tags_of_python_objects_are_read_and_not_run(tmp_path: Path) ->
     (tmp_path / "a.yaml").write_text(text)
     about = FORMATS["picasso"].open(path).about
     assert about.px_nm == (130, 130) and about.shape_px is None and not touched.exists()
-
-
-def test_of_two_files_both_appear_or_neither(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").mkdir()  # cannot be replaced by a file
-    with pytest.raises(FileFormatError, match=r"a\.yaml: cannot be written"):
-        FORMATS["picasso"].write(tmp_path / "a.hdf5", [off_diagonal()], ABOUT)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -290,52 +208,6 @@ def test_a_number_that_one_row_lacks_is_written_as_java_reads_it(tmp_path: Path)
     assert [row.endswith(",NaN") for row in rows] == [False, False, True, False]
     back = Localizations.concatenate(FORMATS["thunderstorm"].open(tmp_path / "a.csv", PX).parts)
     assert np.isnan(back.sigma_z_nm).tolist() == [False, True, False]
-
-
-@pytest.mark.parametrize("name", ["picasso", "smap", "decode", "parquet"])
-def test_a_file_cut_short_or_damaged_is_named(name: str, tmp_path: Path) -> None:
-    needs(name)
-    path = tmp_path / f"out{FORMATS[name].extension}"
-    FORMATS[name].write(path, [some(70_000), some(70_000)], ABOUT)
-    whole = path.read_bytes()
-    for share in (0.1, 0.5, 0.9, 0.999):
-        path.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(FileFormatError, match="out"):
-            list(FORMATS[name].open(path, PX).parts)
-
-
-def test_columns_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
-    FORMATS["smap"].write(tmp_path / "a_sml.mat", [some(9)], ABOUT)
-    with h5py.File(tmp_path / "a_sml.mat", "r+") as file:
-        del file["saveloc/loc/xnm"]
-        file["saveloc/loc/xnm"] = np.zeros((1, 8))
-    with pytest.raises(FileFormatError, match=r"saveloc/loc/xnm' has 8 rows, others 9"):
-        FORMATS["smap"].open(tmp_path / "a_sml.mat")
-    FORMATS["decode"].write(tmp_path / "a.h5", [some(9)], ABOUT)
-    with h5py.File(tmp_path / "a.h5", "r+") as file:
-        del file["data/phot"]
-        file["data/phot"] = "many"
-    with pytest.raises(FileFormatError, match=r"data/phot' holds no table of numbers"):
-        FORMATS["decode"].open(tmp_path / "a.h5")
-    with h5py.File(tmp_path / "a.hdf5", "w") as file:
-        file["locs"] = np.zeros(3, [("frame", "S4"), ("x", "f4"), ("y", "f4")])
-    with pytest.raises(FileFormatError, match="column 'frame' of table 'locs' holds no numbers"):
-        FORMATS["picasso"].open(tmp_path / "a.hdf5", PX)
-
-
-def test_a_data_frame_of_words_or_halves_is_refused(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
-    pytest.importorskip("pyarrow")
-    path = tmp_path / "a.parquet"
-    frame = pandas.DataFrame({"frame_index": [0, 1], "x_nm": [1, 2.5], "y_nm": [3, 4]})
-    frame.to_parquet(path)
-    assert Localizations.concatenate(FORMATS["parquet"].open(path, PX).parts).x_nm.tolist() == [1, 2.5]
-    frame.assign(x_nm=["a", "b"]).to_parquet(path)
-    with pytest.raises(FileFormatError, match="column 'x_nm' is of type"):
-        FORMATS["parquet"].open(path, PX)
-    frame.assign(frame_index=[0, 1.5]).to_parquet(path)
-    with pytest.raises(FileFormatError, match=r"row 1: .*expected a whole frame"):
-        list(FORMATS["parquet"].open(path, PX).parts)
 
 
 def test_smap_gives_its_field_frames_and_our_provenance_back(tmp_path: Path) -> None:

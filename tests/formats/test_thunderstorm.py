@@ -124,7 +124,7 @@ def test_both_versions_names_for_the_uncertainty(tmp_path: Path) -> None:
         ("frame,x [mm],y [nm]\n1,2,3\n", r"column 'x \[mm\]': expected nm, um or px"),
         ("frame,x,y\n1,2,3\n", "column 'x': expected nm"),
         ("frame,x [nm],y [nm],intensity [ADU]\n1,2,3,4\n", "expected photons"),
-        ("frame,x [nm],y [nm]\n1,2,3\n0,2,3\n", "line 3: frame must be a whole number from 1"),
+        ("frame,x [nm],y [nm]\n1,2,3\n0,2,3\n", "line 3: frame must be a whole number from 1, found 0"),
         ("frame,x [nm],y [nm]\n1,2,3\n1,2,abc\n", "line 3: 'abc\\\\n' is not a number|line 3: 'abc' is not"),
         ("frame,x [nm],y [nm]\n1,2,3\n1,2\n", "line 3: found 2 values, expected at least 3"),
         ("frame,x [nm],y [nm]\n1,inf,3\n", "line 2: x is not finite"),
