@@ -142,6 +142,7 @@ def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> No
     ConfigError.
     """
     from rtdecode.formats import FORMATS
+    from rtdecode.streams.drift_file import NAME as DRIFT
 
     place, extension = out.resolve(), FORMATS[name].extension
     inside = place.is_relative_to(folder.path.resolve())
@@ -154,8 +155,8 @@ def check_target(folder: RunFolder, name: str, out: Path, overwrite: bool) -> No
     if not place.parent.is_dir():
         raise ConfigError(f"--out {out}: there is no folder {place.parent}")
     for file in FORMATS[name].files(place):
-        if file in (folder.run_yaml.resolve(), folder.truth_csv.resolve()):
-            raise ConfigError(f"--out {out}: would replace {file.name} of the run itself; choose another name")
+        if file in (own.resolve() for own in (folder.run_yaml, folder.truth_csv, folder.path / DRIFT)):
+            raise ConfigError(f"--out {out}: {file.name} is a file of the run itself; choose another name")
         if file.exists() and not overwrite:
             shown = f"{out}: exists" if file == place else f"{out}: {file.name} beside it would be replaced, it exists"
             raise ConfigError(f"--out {shown} already; choose another name, or --overwrite to replace it")

@@ -117,9 +117,14 @@ def test_a_file_beside_is_never_replaced_unasked(place: Path, tmp_path: Path, ca
     assert run(["export", str(place), "--out", str(tmp_path / "cell.hdf5")]) == 1
     assert "cell.yaml beside it would be replaced" in capsys.readouterr().err
     assert (tmp_path / "cell.yaml").read_text() == "precious: 1\n" and len(list(tmp_path.iterdir())) == 1
+    assert run(["export", str(place), "--out", str(place / "drift.csv"), "--overwrite"]) == 1
+    assert "drift.csv is a file of the run itself" in capsys.readouterr().err
     before = (place / "run.yaml").read_bytes()
     assert run(["export", str(place), "--out", str(place / "run.hdf5"), "--overwrite"]) == 1
-    assert "run.yaml of the run itself" in capsys.readouterr().err and (place / "run.yaml").read_bytes() == before
+    assert (
+        "run.yaml is a file of the run itself" in capsys.readouterr().err
+        and (place / "run.yaml").read_bytes() == before
+    )
 
 
 def test_a_table_without_sigmas_is_drawn_and_goes_on_as_it_came(tmp_path: Path, capsys: Captured) -> None:
