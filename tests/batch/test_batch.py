@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from batch_bench import ENGINE, Bench
 from clusters import Processes
-from conftest import ENGINE, Bench
 from distributed import Client
 from many_formats import write_zarr
 from tiny_model import TINY_CAMERA

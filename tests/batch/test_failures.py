@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_bench import Bench
 from clusters import SLOW, WITHOUT_OPENVINO, Processes, workers_of
-from conftest import Bench
 from distributed import Client
 
 from rtdecode.batch.cluster import reconnected
