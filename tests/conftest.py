@@ -12,8 +12,9 @@ from rtdecode.fit.bundle import ModelBundle
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The user's own cache neither helps nor suffers; processes of the tests share this one."""
+    """The user's own cache and settings neither help nor suffer; processes of the tests share these."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RTDECODE_CONFIG", str(tmp_path_factory.mktemp("config")))
         patch.setenv("RTDECODE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

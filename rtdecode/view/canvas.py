@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any, Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.localizations import Localizations
 from rtdecode.view.colours import LIGHTNESS, hue_ramp, srgb_table
+from rtdecode.view.gaussians import colour, draw
+from rtdecode.view.labels import round_length_nm
 
-REACH_SIGMAS = 3.0  # a Gaussian is cut there and normalised over what is left: the lost 0.5 % is given back
 SIGMA_FLOOR_PX = 0.5  # a narrower one would vanish between sample points and flicker when it moves
 PERCENTILE = 98.5  # of the density where there is any: shown at full lightness
 GAMMA = 0.5  # lightness = (density / white) ** gamma: one localization is seen beside a thousand
+DUST = 1e-4  # localizations in a pixel
+ALONE_BELOW = 8_192  # localizations: fewer are drawn by one thread, for a fitter may need the other core
+THREADS = min(os.cpu_count() or 1, 4)
 RAMP = hue_ramp()
 SRGB = srgb_table()
 
@@ -66,6 +75,35 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Colouring:
+    """What a colour can stand for: how it is called, its unit, and the range shown where nothing is known."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+COLOURINGS = {
+    "z_nm": Colouring("z", "nm", -500.0, 500.0),
+    "photons": Colouring("photons", "", 0.0, 5000.0),
+    "sigma_xy_nm": Colouring("σ x, y", "nm", 0.0, 40.0),  # the larger of both
+    "frame_index": Colouring("frame", "", 0.0, 10_000.0),
+    "none": Colouring("", "", -1.0, 1.0),  # one colour for all
+}
+
+
+def colour_values(columns: Mapping[str, NDArray[np.generic]], column: str) -> NDArray[np.generic]:
+    """(N,) what the colour shows, of columns named as those of a Localizations."""
+    if column == "sigma_xy_nm":
+        larger: NDArray[np.generic] = np.maximum(columns["sigma_x_nm"], columns["sigma_y_nm"])
+        return larger
+    if column == "none":
+        return np.zeros(len(columns["x_nm"]), np.float32)
+    return columns[column]
+
+
+@dataclass(frozen=True, slots=True)
 class ColourScale:
     """Which column the colour shows and over which range; values outside take the colour of the nearest end."""
 
@@ -74,75 +112,126 @@ class ColourScale:
     column: str = "z_nm"
 
     @classmethod
-    def fitted(cls, values: NDArray[np.floating], column: str = "z_nm", step: float = 50.0) -> ColourScale:
-        """Over the 1st to 99th percentile of finite `values`, rounded outwards to `step`; default when empty."""
+    def of(cls, column: str) -> ColourScale:
+        """Of one of `COLOURINGS`, before anything is known of its values."""
+        return cls(COLOURINGS[column].low, COLOURINGS[column].high, column)
+
+    @classmethod
+    def fitted(cls, values: NDArray[np.floating], column: str = "z_nm", step: float | None = None) -> ColourScale:
+        """Over the 1st to 99th percentile of finite `values`, rounded outwards to `step`; default when empty.
+
+        Without `step`: 50 nm of z, else the round number next below a tenth of the span.
+        """
         finite = values[np.isfinite(values)]
         if not len(finite):
-            return cls(column=column)
+            return cls.of(column)
         low, high = np.percentile(finite, [1, 99])
+        step = step or (50.0 if column == "z_nm" else round_length_nm(max(high - low, 1.0), share=0.1))
         low, high = math.floor(low / step) * step, math.ceil(high / step) * step
         return cls(low, max(high, low + step), column)
+
+    @property
+    def title(self) -> str:
+        """Above the colour bar: "z (nm)"."""
+        colouring = COLOURINGS[self.column]
+        return colouring.name + (f" ({colouring.unit})" if colouring.unit else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a localization is drawn: by its own sigma, all with the same, or as a count in one pixel."""
+
+    kind: Literal["own", "fixed", "histogram"] = "own"
+    sigma_nm: float = 10.0  # of `fixed`
 
 
 class Canvas:
     """Sums of weight and weight * colour over a region at a free pixel size; adding costs only what is added.
 
-    `sums` is (3, H, W) float32: localizations per pixel, times OKLab a, times OKLab b. Each localization adds
+    `sums` is (H, W, 3) float32: localizations per pixel, times OKLab a, times OKLab b. Each localization adds
     1 in all (less what falls outside). The same localizations in the same order give the same bytes,
-    in whatever portions they come.
+    in whatever portions they come and however many threads draw.
     """
 
     def __init__(
-        self, region: Region, px_nm: float, scale: ColourScale | None = None, sigma_ceiling_nm: float = 100.0
+        self,
+        region: Region,
+        px_nm: float,
+        scale: ColourScale | None = None,
+        sigma_ceiling_nm: float = 100.0,
+        style: Style = Style(),
     ) -> None:
         self.px_nm = px_nm
         self.scale = scale or ColourScale()
         self.sigma_ceiling_nm = sigma_ceiling_nm
+        self.style = style
         width, height = math.ceil(region.width_nm / px_nm - 1e-9), math.ceil(region.height_nm / px_nm - 1e-9)
         self.region = Region(region.x0_nm, region.y0_nm, width * px_nm, height * px_nm)
-        self.sums = np.zeros((3, height, width), np.float32)  # weight, weight * a, weight * b
+        self.sums = np.zeros((height, width, 3), np.float32)  # weight, weight * a, weight * b
         self.unusable = 0  # localizations with a position or sigma that is not finite, or sigma <= 0
+        self._dust = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
-        return (self.sums.shape[1], self.sums.shape[2])
+        return (self.sums.shape[0], self.sums.shape[1])
 
     @property
     def weight(self) -> NDArray[np.float32]:
         """(H, W) localizations per pixel, a view."""
-        plane: NDArray[np.float32] = self.sums[0]
+        plane: NDArray[np.float32] = self.sums[:, :, 0]
         return plane
 
     def add(self, localizations: Localizations) -> None:
         """Draw all of `localizations`, coloured by the scale's column; those out of the region cost next to nothing."""
-        self.add_columns(
-            localizations.x_nm,
-            localizations.y_nm,
-            localizations.sigma_x_nm,
-            localizations.sigma_y_nm,
-            getattr(localizations, self.scale.column),
-        )
+        self.add_columns(dict(localizations.columns()))
 
     def add_columns(
-        self,
-        x_nm: NDArray[np.float32],
-        y_nm: NDArray[np.float32],
-        sigma_x_nm: NDArray[np.float32],
-        sigma_y_nm: NDArray[np.float32],
-        colour_values: NDArray[np.generic],
+        self, columns: Mapping[str, NDArray[Any]], shown: NDArray[np.bool_] | None = None, *, take_away: bool = False
     ) -> None:
-        """As `add` for bare columns of length N; `colour_values` in the units of the scale."""
+        """As `add` for bare columns by name, of the rows that are `shown`; `take_away` undoes an earlier call.
+
+        What taking away leaves of a weight by rounding, 1e-6 of it, is black.
+        """
+        x_nm, y_nm = columns["x_nm"], columns["y_nm"]
+        values = np.asarray(colour_values(columns, self.scale.column), np.float32)
         span = self.scale.high - self.scale.low
-        steps = (np.asarray(colour_values, np.float32) - np.float32(self.scale.low)) * np.float32(len(RAMP) / span)
-        limits = (SIGMA_FLOOR_PX, max(self.sigma_ceiling_nm / self.px_nm, SIGMA_FLOOR_PX))
+        steps = (values - np.float32(self.scale.low)) * np.float32(len(RAMP) / span)
+        sigmas = columns["sigma_x_nm"], columns["sigma_y_nm"]
+        if self.style.kind == "fixed":
+            sigmas = (np.full(len(x_nm), self.style.sigma_nm, np.float32),) * 2
+        shown = np.ones(len(x_nm), np.bool_) if shown is None else shown
+        self._dust = DUST if take_away else self._dust
         origin = (self.region.x0_nm, self.region.y0_nm, 1.0 / self.px_nm)
-        self.unusable += _draw(self.sums, x_nm, y_nm, sigma_x_nm, sigma_y_nm, steps, RAMP, origin, limits)
+        sign = -1.0 if take_away else 1.0
+
+        def band(rows: tuple[int, int]) -> int:
+            return int(draw(self.sums, x_nm, y_nm, *sigmas, steps, shown, RAMP, origin, self._limits, sign, rows))
+
+        found = [band(rows) for rows in bands] if len(bands := self._bands(y_nm)) == 1 else _threads().map(band, bands)
+        self.unusable += 0 if take_away else next(iter(found))
+
+    @property
+    def _limits(self) -> tuple[float, float]:
+        """Smallest and largest sigma in pixels."""
+        if self.style.kind == "histogram":
+            return 0.0, 0.0
+        return SIGMA_FLOOR_PX, max(self.sigma_ceiling_nm / self.px_nm, SIGMA_FLOOR_PX)
+
+    def _bands(self, y_nm: NDArray[np.float32]) -> list[tuple[int, int]]:
+        """Rows of the image for each thread, with about as many localizations each; one band for few."""
+        height = self.shape[0]
+        if len(y_nm) < ALONE_BELOW or height < 2 * THREADS:
+            return [(0, height)]
+        rows = (y_nm[:: len(y_nm) // 256] - self.region.y0_nm) / self.px_nm
+        inner = np.nan_to_num(np.nanpercentile(np.clip(rows, 0, height), np.linspace(0, 100, THREADS + 1)[1:-1]))
+        edges = [0, *(int(edge) for edge in inner), height]
+        return list(pairwise(edges))
 
     def clear(self) -> None:
         """Back to empty."""
         self.sums[:] = 0
-        self.unusable = 0
+        self.unusable, self._dust = 0, 0.0
 
     def density_percentile(self, percentile: float, most_samples: int = 400_000) -> float:
         """Percentile of the density (localizations per um^2) over pixels that hold anything; 0 when empty.
@@ -171,7 +260,7 @@ class Canvas:
         rows, columns, block = self._crop(visible or self.region, most_px)
         out = np.zeros((rows[1], columns[1], 3), np.uint8)
         scale = 1.0 / max(white * (self.px_nm * 1e-3) ** 2 * block * block, 1e-12)
-        _colour(self.sums, rows[0], columns[0], block, scale, gamma, LIGHTNESS, SRGB, out)
+        colour(self.sums, rows[0], columns[0], block, scale, gamma, LIGHTNESS, SRGB, self._dust * block * block, out)
         side = self.px_nm * block
         x0, y0 = self.region.x0_nm + columns[0] * self.px_nm, self.region.y0_nm + rows[0] * self.px_nm
         return out, Region(x0, y0, columns[1] * side, rows[1] * side)
@@ -187,6 +276,11 @@ class Canvas:
         row = _blocks(part.y0_nm - self.region.y0_nm, part.y1_nm - self.region.y0_nm, self.px_nm, block)
         column = _blocks(part.x0_nm - self.region.x0_nm, part.x1_nm - self.region.x0_nm, self.px_nm, block)
         return row, column, block
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="canvas")
 
 
 def _blocks(start_nm: float, stop_nm: float, px_nm: float, block: int) -> tuple[int, int]:
@@ -216,112 +310,3 @@ class Contrast:
             step = min(max(target / self.white_density, 1 / self.most_step), self.most_step)
             self.white_density *= step
         return self.white_density
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _profile(weights: NDArray[np.float32], centre: np.float32, sigma: np.float32, first: int, count: int) -> None:
-    """Gaussian samples at first..first+count, sum 1, into `weights`."""
-    total = np.float32(0.0)
-    scale = np.float32(-0.5) / (sigma * sigma)
-    for k in range(count):
-        offset = np.float32(first + k) - centre
-        value = np.exp(scale * offset * offset)
-        weights[k] = value
-        total += value
-    for k in range(count):
-        weights[k] /= total
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")  # type: ignore[untyped-decorator]
-def _add_scaled(out: NDArray[np.float32], profile: NDArray[np.float32], factor: np.float32) -> None:
-    """A loop of its own over one plane is vectorised; the three planes in one loop took 1.7 times as long."""
-    for k in range(len(profile)):
-        out[k] += factor * profile[k]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _draw(
-    sums: NDArray[np.float32],  # (3, H, W)
-    x_nm: NDArray[np.float32],  # (N,)
-    y_nm: NDArray[np.float32],
-    sigma_x_nm: NDArray[np.float32],
-    sigma_y_nm: NDArray[np.float32],
-    steps: NDArray[np.float32],  # (N,) place on the ramp, in entries
-    ramp: NDArray[np.float32],  # (S, 2) OKLab a, b
-    origin: tuple[float, float, float],  # x0_nm, y0_nm, pixels per nm
-    limits: tuple[float, float],  # smallest and largest sigma in pixels
-) -> int:
-    """Add N Gaussians; returns how many were unusable. A position on a pixel's centre is a whole number there."""
-    _, height, width = sums.shape
-    x0, y0, per_nm = np.float32(origin[0]), np.float32(origin[1]), np.float32(origin[2])
-    floor, ceiling = np.float32(limits[0]), np.float32(limits[1])
-    longest = 2 * int(np.ceil(ceiling * REACH_SIGMAS)) + 1
-    across, down = np.empty(longest, np.float32), np.empty(longest, np.float32)
-    unusable = 0
-    for n in range(len(x_nm)):
-        if not (np.isfinite(x_nm[n] + y_nm[n] + steps[n]) and sigma_x_nm[n] > 0 and sigma_y_nm[n] > 0):
-            unusable += 1
-            continue
-        x = (x_nm[n] - x0) * per_nm - np.float32(0.5)
-        y = (y_nm[n] - y0) * per_nm - np.float32(0.5)
-        sigma_x = min(max(sigma_x_nm[n] * per_nm, floor), ceiling)
-        sigma_y = min(max(sigma_y_nm[n] * per_nm, floor), ceiling)
-        reach_x, reach_y = int(np.ceil(sigma_x * REACH_SIGMAS)), int(np.ceil(sigma_y * REACH_SIGMAS))
-        if x < -reach_x - 1 or y < -reach_y - 1 or x > width + reach_x or y > height + reach_y:
-            continue
-        left, top = int(np.rint(x)) - reach_x, int(np.rint(y)) - reach_y
-        _profile(across, x, sigma_x, left, 2 * reach_x + 1)
-        _profile(down, y, sigma_y, top, 2 * reach_y + 1)
-        entry = int(min(max(steps[n], np.float32(0)), np.float32(len(ramp) - 1)))
-        a, b = ramp[entry, 0], ramp[entry, 1]
-        for row in range(max(top, 0), min(top + 2 * reach_y + 1, height)):
-            of_row = down[row - top]
-            first, last = max(left, 0), min(left + 2 * reach_x + 1, width)
-            if first < last:
-                profile = across[first - left : last - left]
-                _add_scaled(sums[0, row, first:last], profile, of_row)
-                _add_scaled(sums[1, row, first:last], profile, of_row * a)
-                _add_scaled(sums[2, row, first:last], profile, of_row * b)
-    return unusable
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _colour(
-    sums: NDArray[np.float32],  # (3, H, W)
-    row0: int,
-    column0: int,
-    block: int,
-    scale: float,
-    gamma: float,
-    lightness: float,
-    srgb: NDArray[np.uint8],
-    out: NDArray[np.uint8],  # (h, w, 3)
-) -> None:
-    """Mean over blocks of pixels, mean colour, lightness by density, to bytes.
-
-    OKLab is a cube root, so a colour dimmed to lightness v has v ** 3 of its linear light.
-    """
-    _, height, width = sums.shape
-    top_entry = len(srgb) - 1
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            weight, sum_a, sum_b = 0.0, 0.0, 0.0
-            for row in range(row0 + i * block, min(row0 + (i + 1) * block, height)):
-                for column in range(column0 + j * block, min(column0 + (j + 1) * block, width)):
-                    weight += sums[0, row, column]
-                    sum_a += sums[1, row, column]
-                    sum_b += sums[2, row, column]
-            if weight <= 0.0:
-                continue
-            v = min(weight * scale, 1.0) ** gamma
-            a, b = sum_a / weight, sum_b / weight
-            long = (lightness + 0.3963377774 * a + 0.2158037573 * b) * v
-            middle = (lightness - 0.1055613458 * a - 0.0638541728 * b) * v
-            short = (lightness - 0.0894841775 * a - 1.2914855480 * b) * v
-            long, middle, short = long * long * long, middle * middle * middle, short * short * short
-            red = 4.0767416621 * long - 3.3077115913 * middle + 0.2309699292 * short
-            green = -1.2684380046 * long + 2.6097574011 * middle - 0.3413193965 * short
-            blue = -0.0041960863 * long - 0.7034186147 * middle + 1.7076147010 * short
-            out[i, j, 0] = srgb[int(math.sqrt(min(max(red, 0.0), 1.0)) * top_entry + 0.5)]
-            out[i, j, 1] = srgb[int(math.sqrt(min(max(green, 0.0), 1.0)) * top_entry + 0.5)]
-            out[i, j, 2] = srgb[int(math.sqrt(min(max(blue, 0.0), 1.0)) * top_entry + 0.5)]

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from rtdecode.streams.recording import RecordingReader
 from rtdecode.streams.ring import RingReader
 from rtdecode.streams.run_folder import EventReader, RunFolder
 from rtdecode.view.canvas import Region
+from rtdecode.view.findings import Findings, ModelCard
 from rtdecode.view.numbers import Numbers, State, Tally
 
 ASSUMED_PX_NM = (100.0, 100.0)
@@ -52,6 +54,8 @@ class Follower:
         self.folder = RunFolder(run_dir)
         self._log = LogReader.open(run_dir, missing_ok=True)
         self._events = EventReader(self.folder)
+        self.findings = Findings()
+        self._card: ModelCard | None = None
         self._ring: RingReader | None = None
         self._tally = Tally()
         self._recent = Localizations.empty()
@@ -75,6 +79,7 @@ class Follower:
         for event in events:
             if event.get("kind") == "source":
                 self._source = event
+            self.findings.hear(event)
         commits, localizations = self._log.read_new(max_frames=FRAMES_AT_ONCE, max_localizations=most)
         self._read_all = len(commits) == 0
         self._tally.add(commits)
@@ -113,6 +118,25 @@ class Follower:
     def raw(self) -> RawImage | None:
         """The last fitted frame that can still be had, with its localizations; else the wide-field image."""
         return self._from_ring() or self._from_recording() or self._from_widefield()
+
+    def widefield(self) -> RawImage | None:
+        """Sum of the fitted frames; of a running run as last saved, 2 s ago at most."""
+        image = self._widefield()
+        if image is None:
+            return None
+        return RawImage("Wide field: sum of the fitted frames", image, Localizations.empty())
+
+    @property
+    def has_config(self) -> bool:
+        """Whether run.yaml is there."""
+        return bool(self._run_fields())
+
+    @property
+    def card(self) -> ModelCard:
+        """What the run's model was trained for; empty where the run or its model is not there (yet)."""
+        if self._card is None and self._run_fields():
+            self._card = ModelCard.of_run(self._run_fields())
+        return self._card or ModelCard()
 
     def close(self) -> None:
         """Let go of the ring; safe to call twice."""
@@ -264,12 +288,23 @@ class Follower:
         return RawImage("No raw frame is left; wide-field sum", widefield, Localizations.empty())
 
     def _widefield(self) -> NDArray[np.generic] | None:
-        path = self.folder.path / "widefield.npy"
-        try:
-            image = np.load(path, allow_pickle=False)
-        except (OSError, ValueError):
-            return None
-        return image if image.ndim == 2 else None
+        for name in ("widefield.npy", "widefield.part.npz"):
+            try:
+                image = _image_in(self.folder.path / name)
+            except (OSError, ValueError, KeyError, BadZipFile):
+                continue  # not there, or caught while it is replaced
+            if image.ndim == 2:
+                return image
+        return None
+
+
+def _image_in(path: Path) -> NDArray[np.generic]:
+    """Of an .npy, or `total_adu` of an .npz."""
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        return np.asarray(loaded["total_adu"])
 
 
 def _finish_words(report: dict[str, Any]) -> str:

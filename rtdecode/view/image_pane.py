@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from rtdecode.core.localizations import Localizations
-from rtdecode.view.canvas import ColourScale, Region
+from rtdecode.view.canvas import ColourScale, Region, colour_values
 from rtdecode.view.colours import STEPS, ramp_rgb
 from rtdecode.view.follow import RawImage
+from rtdecode.view.image_box import ImageBox
 from rtdecode.view.labels import length_words, round_length_nm, ticks
 from rtdecode.view.scene import View
 
@@ -29,7 +30,7 @@ class Overlay(QtWidgets.QWidget):
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.nm_per_px = 0.0  # 0: not known yet, no scale bar
         self.scale = ColourScale()
-        self.tells_z = True  # False: no colour bar, for a 2D model's colours say nothing
+        self.has_colours = True  # False: no colour bar, for a 2D model's depth says nothing
         self.title = ""
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:  # noqa: N802 (Qt's name)
@@ -39,7 +40,7 @@ class Overlay(QtWidgets.QWidget):
         self._write(painter, QtCore.QPointF(MARGIN_PX, MARGIN_PX + 8), self.title)
         if self.nm_per_px > 0:
             self._scale_bar(painter)
-        if self.tells_z:
+        if self.has_colours:
             self._colour_bar(painter)
         painter.end()
 
@@ -65,8 +66,10 @@ class Overlay(QtWidgets.QWidget):
         painter.fillRect(bar, gradient)
         for value in ticks(self.scale.low, self.scale.high, most=6):
             y = bar.bottom() - (value - self.scale.low) / (self.scale.high - self.scale.low) * height
-            self._write(painter, QtCore.QPointF(bar.right() + 7, y + 4), f"{value:g}")
-        self._write(painter, QtCore.QPointF(bar.left(), bar.top() - 8), "z (nm)")
+            self._write(
+                painter, QtCore.QPointF(bar.right() + 7, y + 4), f"{value:,g}" if abs(value) < 1e6 else f"{value:g}"
+            )
+        self._write(painter, QtCore.QPointF(bar.left(), bar.top() - 8), self.scale.title)
 
     def _write(self, painter: QtGui.QPainter, at: QtCore.QPointF, words: str) -> None:
         """White with a dark rim: read on any image."""
@@ -83,7 +86,8 @@ class ImagePane:
         self.widget = pg.GraphicsLayoutWidget()
         self.widget.ci.setContentsMargins(0, 0, 0, 0)
         self.widget.setMinimumSize(320, 320)
-        self.box = self.widget.addViewBox(lockAspect=True, invertY=True, enableMenu=False)
+        self.box = ImageBox(lockAspect=True, invertY=True, enableMenu=False)
+        self.widget.addItem(self.box)
         self.box.disableAutoRange()
         self.image = pg.ImageItem(axisOrder="row-major")
         self.raw_image = pg.ImageItem(axisOrder="row-major")
@@ -93,7 +97,7 @@ class ImagePane:
         for item in (self.image, self.raw_image, self._frame, self.circles):
             self.box.addItem(item, ignoreBounds=True)
         self.overlay = Overlay(self.widget)
-        self._levels = (0.0, 1.0)
+        self._levels, self._raw_kind = (0.0, 1.0), ""
         self.show_raw(False)
 
     @property
@@ -134,8 +138,10 @@ class ImagePane:
         self.overlay.scale = scale
 
     def draw_raw(self, raw: RawImage, field: Region, scale: ColourScale) -> None:
-        """Put a frame under its localizations, circled in the colour of their depth."""
-        self._follow_levels(raw.pixels)
+        """Put a frame under its localizations, circled in their colour."""
+        kind = raw.title.split(" ")[0]
+        self._follow_levels(raw.pixels, jump=kind != self._raw_kind)
+        self._raw_kind = kind
         self.raw_image.setImage(np.ascontiguousarray(raw.pixels), autoLevels=False, levels=self._levels)
         self.raw_image.setRect(_rectangle(field))
         self.overlay.title = raw.title
@@ -149,13 +155,13 @@ class ImagePane:
             self.overlay.title = title
         self.overlay.update()
 
-    def _follow_levels(self, pixels: NDArray[np.generic]) -> None:
+    def _follow_levels(self, pixels: NDArray[np.generic], jump: bool) -> None:
         finite = np.asarray(pixels, np.float64)
         finite = finite[np.isfinite(finite)]
         if not len(finite):
             return
         low, high = (float(value) for value in np.percentile(finite, [1, 99.8]))
-        share = 1.0 if self._levels == (0.0, 1.0) else SETTLING
+        share = 1.0 if self._levels == (0.0, 1.0) or jump else SETTLING
         low, high = (old + share * (new - old) for old, new in zip(self._levels, (low, high), strict=True))
         self._levels = (low, max(high, low + 1e-9))
 
@@ -165,7 +171,8 @@ def _rectangle(region: Region) -> QtCore.QRectF:
 
 
 def _pens(localizations: Localizations, scale: ColourScale) -> list[QtGui.QPen]:
-    share = (localizations.z_nm - scale.low) / (scale.high - scale.low)
+    values = colour_values(dict(localizations.columns()), scale.column)
+    share = (np.asarray(values, np.float32) - scale.low) / (scale.high - scale.low)
     steps = np.nan_to_num(np.clip(share, 0, 1) * (STEPS - 1)).astype(int)
     ramp = ramp_rgb()
     return [pg.mkPen(*(int(part) for part in ramp[step]), width=1.5) for step in steps]

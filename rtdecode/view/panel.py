@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from rtdecode.core.quality import QualityFilter
-from rtdecode.view.canvas import PERCENTILE
+from rtdecode.view.data_tab import DataTab
+from rtdecode.view.image_tab import ImageTab
 from rtdecode.view.numbers import Health, Numbers
+from rtdecode.view.region_tab import RegionTab
 
-WIDTH_PX = 264
+WIDTH_PX = 292
 STOP_CONFIRM_MS = 3000
 STATE_COLOUR = {"waiting": "#9aa0ac", "running": "#4cc38a", "finished": "#6cb4ff", "interrupted": "#ff6b6b"}
 HEALTH_COLOUR: dict[Health, str] = {"good": "#3d9a6d", "watch": "#d8a031", "danger": "#e5484d"}
-KEYS = (
-    ("R", "raw frame, localizations circled"),
-    ("Home", "whole field"),
-    ("P", "pin the contrast"),
-    ("+  -", "brighter, darker"),
-    ("C", "fit the colours to the depths"),
-    ("F", "filter on or off"),
-)
 STYLE = """
 QWidget { background: #16181c; color: #e6e8ec; font-size: 13px; }
 QLabel#quiet { color: #9aa0ac; } QLabel#name { font-size: 15px; font-weight: 600; }
@@ -29,7 +23,15 @@ QPushButton:checked { background: #2b4a6f; border-color: #4b7fb8; }
 QPushButton#stop:enabled { background: #7d2327; border-color: #b53a40; }
 QPushButton#stop[armed="true"] { background: #e5484d; font-weight: 600; }
 QProgressBar { background: #262a31; border: 1px solid #3a3f49; border-radius: 3px; text-align: center; height: 16px; }
-QDoubleSpinBox { background: #262a31; min-width: 58px; }
+QDoubleSpinBox, QComboBox { background: #262a31; border: 1px solid #3a3f49; border-radius: 3px; padding: 2px 4px; }
+QDoubleSpinBox:focus { border-color: #6cb4ff; } QComboBox QAbstractItemView { background: #262a31; }
+QComboBox::drop-down { border: none; width: 14px; }
+QTabWidget::pane { border: none; border-top: 1px solid #3a3f49; }
+QTabBar::tab { background: #16181c; color: #9aa0ac; padding: 5px 12px; border: none; }
+QTabBar::tab:selected { color: #e6e8ec; border-bottom: 2px solid #6cb4ff; }
+QScrollBar:vertical { background: #16181c; width: 8px; } QScrollBar::handle:vertical { background: #3a3f49; }
+QScrollBar::add-line, QScrollBar::sub-line { height: 0; }
+QToolTip { background: #262a31; color: #e6e8ec; border: 1px solid #3a3f49; }
 QCheckBox::indicator { width: 13px; height: 13px; background: #262a31; border: 1px solid #5c626e; border-radius: 3px; }
 QCheckBox::indicator:checked { background: #6cb4ff; border-color: #6cb4ff; }
 """
@@ -42,28 +44,31 @@ ROWS = (
 class Panel:
     """Widgets only: what a click does is connected by the window."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, quality: QualityFilter) -> None:
         self.widget = QtWidgets.QWidget()
         self.widget.setFixedWidth(WIDTH_PX)
         self._column = QtWidgets.QVBoxLayout(self.widget)
-        self._column.setSpacing(9)
+        self._column.setSpacing(7)
         self.name = self._label(name, "name")
         self.state = self._label("")
         self.values = self._table()
         self.ring = self._ring()
-        self.percentile, self.pin = self._contrast()
-        self.filter = QtWidgets.QCheckBox()
-        self.filter.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
-        self._column.addWidget(self.filter)
-        self.raw = self._button("Raw frame  (R)", checkable=True)
+        self.tabs = QtWidgets.QTabWidget()
+        self.tabs.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        self.tabs.tabBar().setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        self.image, self.data, self.region = ImageTab(quality), DataTab(), RegionTab()
+        for title, page in (("Image", self.image), ("Data", self.data), ("Region", self.region)):
+            self.tabs.addTab(page, title)
+        self._column.addWidget(self.tabs, 1)
         self.message = self._label("", "quiet")
-        self._column.addStretch(1)
-        self.keys = self._label("\n".join(f"{key}:  {what}" for key, what in KEYS), "quiet")
+        self.raw, self.widefield = self._pair("Raw frame  (R)", "Wide field  (W)", checkable=True)
+        self.snapshot, self.export = self._pair("Snapshot  (S)", "Export …  (E)")
         self.stop = self._button("Stop the acquisition")
         self.stop.setObjectName("stop")
         self._disarm = QtCore.QTimer(self.widget)
         self._disarm.setSingleShot(True)
         self._disarm.timeout.connect(self.disarm)
+        self.percentile, self.pin, self.filter = self.image.percentile, self.image.pin, self.image.filter
 
     def show_numbers(self, numbers: Numbers, shown: int) -> None:
         """Write all numbers; lost frames and a filling queue are coloured."""
@@ -74,10 +79,11 @@ class Panel:
         self._show_ring(numbers)
         self.stop.setEnabled(numbers.state == "running")
 
-    def show_filter(self, quality: QualityFilter) -> None:
-        """What the filter's box means."""
-        self.filter.setText(_short(quality))
-        self.filter.setToolTip(f"Draw only localizations with {quality.words}. The log keeps all.")
+    def mark_data(self, off: list[str]) -> None:
+        """Say on the page's name that data leave the training range."""
+        self.tabs.setTabText(1, "Data  ⚠" if off else "Data")
+        self.tabs.tabBar().setTabTextColor(1, QtGui.QColor("#e8a33d" if off else "#9aa0ac"))
+        self.tabs.setTabToolTip(1, f"Outside of what the model was trained for: {', '.join(off)}" if off else "")
 
     def armed(self) -> bool:
         """For the Stop button: False for a first click, which asks for a second one within 3 s; then True."""
@@ -120,11 +126,18 @@ class Panel:
         return label
 
     def _button(self, text: str, checkable: bool = False) -> QtWidgets.QPushButton:
-        button = QtWidgets.QPushButton(text)
-        button.setCheckable(checkable)
-        button.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        button = _button(text, checkable)
         self._column.addWidget(button)
         return button
+
+    def _pair(self, *words: str, checkable: bool = False) -> list[QtWidgets.QPushButton]:
+        """Buttons side by side."""
+        row = QtWidgets.QHBoxLayout()
+        buttons = [_button(text, checkable) for text in words]
+        for button in buttons:
+            row.addWidget(button)
+        self._column.addLayout(row)
+        return buttons
 
     def _table(self) -> dict[str, QtWidgets.QLabel]:
         grid = QtWidgets.QGridLayout()
@@ -150,24 +163,6 @@ class Panel:
         self._column.addLayout(row)
         return bar
 
-    def _contrast(self) -> tuple[QtWidgets.QDoubleSpinBox, QtWidgets.QCheckBox]:
-        row = QtWidgets.QHBoxLayout()
-        label = QtWidgets.QLabel("White at %")
-        label.setObjectName("quiet")
-        percentile, pin = QtWidgets.QDoubleSpinBox(), QtWidgets.QCheckBox("pin")
-        percentile.setRange(50.0, 100.0)
-        percentile.setSingleStep(0.5)
-        percentile.setDecimals(1)
-        percentile.setValue(PERCENTILE)
-        percentile.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)  # wheel, arrow keys, typing
-        percentile.setFocusPolicy(QtCore.Qt.FocusPolicy.ClickFocus)
-        percentile.editingFinished.connect(percentile.clearFocus)  # or it would eat the window's keys
-        pin.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
-        for widget in (label, percentile, pin):
-            row.addWidget(widget)
-        self._column.addLayout(row)
-        return percentile, pin
-
 
 def _rows(numbers: Numbers, shown: int) -> dict[str, str]:
     """The words of each row; a dash where the number is not known."""
@@ -187,19 +182,19 @@ def _rows(numbers: Numbers, shown: int) -> dict[str, str]:
     }
 
 
+def _button(text: str, checkable: bool) -> QtWidgets.QPushButton:
+    button = QtWidgets.QPushButton(text)
+    button.setCheckable(checkable)
+    button.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+    return button
+
+
 def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else form.format(value)
-
-
-def _short(quality: QualityFilter) -> str:
-    """The filter in the width of the panel."""
-    limits = [] if quality.sigma_xy_nm is None else [f"σxy ≤ {quality.sigma_xy_nm:g}"]
-    limits += [] if quality.sigma_z_nm is None else [f"σz ≤ {quality.sigma_z_nm:g}"]
-    return ", ".join(limits) + " nm" if limits else "no filter"
 
 
 def _set(label: QtWidgets.QLabel, text: str, colour: str | None) -> None:

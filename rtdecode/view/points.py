@@ -2,69 +2,119 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.localizations import Localizations
 from rtdecode.core.quality import QualityFilter
-from rtdecode.view.canvas import Canvas
+from rtdecode.view.canvas import Canvas, colour_values
 from rtdecode.view.unknown_sigma import drawable
 
-COLUMNS = ("x_nm", "y_nm", "z_nm", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm")
+COLUMNS = (
+    "x_nm", "y_nm", "z_nm", "sigma_x_nm", "sigma_y_nm", "sigma_z_nm", "photons", "background", "probability",
+    "frame_index",
+)  # fmt: skip
 BLOCK_ROWS = 1 << 18
+BLOCKS_IN_MEMORY = 64  # 17 million localizations, 670 MB; further ones lie in a file that the system pages
+
+Block = dict[str, NDArray[np.float32]]
+"""Columns by name, all of the same length."""
 
 
-def draw(canvas: Canvas, columns: dict[str, NDArray[np.float32]], quality: QualityFilter) -> int:
+def draw(canvas: Canvas, columns: Block, quality: QualityFilter, *, take_away: bool = False) -> int:
     """Draw the rows of a block of `Points` that pass; returns how many."""
     shown = quality.passes(columns)
-    names = ("x_nm", "y_nm", "sigma_x_nm", "sigma_y_nm", canvas.scale.column)
-    canvas.add_columns(*(columns[name][shown] for name in names))
+    canvas.add_columns(columns, shown, take_away=take_away)
     return int(shown.sum())
 
 
 class Points:
-    """Six float32 columns (24 bytes a localization: 10 million take 240 MB) in blocks that are never moved."""
+    """Ten float32 columns (40 bytes a localization: 10 million take 400 MB) in blocks that are never moved.
+
+    Frames beyond 16.7 million are kept to 2 frames: a float32 has no more digits.
+    """
 
     def __init__(self) -> None:
-        self._blocks: list[NDArray[np.float32]] = []  # each (6, BLOCK_ROWS)
+        self._blocks: list[NDArray[np.float32]] = []  # each (10, BLOCK_ROWS)
         self._rows = 0
+        self._spill: Any = None  # the open file of the blocks beyond BLOCKS_IN_MEMORY
         self.tells_z = False  # whether any has a z or a sigma of it: a 2D model's have neither
+        self.first_frame = self.last_frame = 0  # of the localizations held
 
     def __len__(self) -> int:
         return self._rows
 
     def append(self, localizations: Localizations) -> None:
-        """Keep what drawing needs of `localizations`."""
-        self.tells_z |= len(localizations) > 0 and not localizations.is_2d
+        """Keep what drawing needs of `localizations`, whose frames go on from those held."""
+        if not len(localizations):
+            return
+        self.tells_z |= not localizations.is_2d
+        self.first_frame = self.first_frame if self._rows else int(localizations.frame_index[0])
+        self.last_frame = int(localizations.frame_index[-1])
         localizations = drawable(localizations)
         done = 0
         while done < len(localizations):
             at = self._rows % BLOCK_ROWS
             if at == 0:
-                self._blocks.append(np.empty((len(COLUMNS), BLOCK_ROWS), np.float32))
+                self._blocks.append(self._new_block())
             count = min(BLOCK_ROWS - at, len(localizations) - done)
             for row, name in enumerate(COLUMNS):
                 self._blocks[-1][row, at : at + count] = getattr(localizations, name)[done : done + count]
             done, self._rows = done + count, self._rows + count
 
-    def blocks(self) -> Iterator[dict[str, NDArray[np.float32]]]:
+    def blocks(self) -> Iterator[Block]:
         """Columns by name, block after block, in the order they came; views, not copies."""
         for start in range(0, self._rows, BLOCK_ROWS):
             yield self.rows(start, BLOCK_ROWS)
 
-    def rows(self, start: int, most: int) -> dict[str, NDArray[np.float32]]:
+    def rows(self, start: int, most: int) -> Block:
         """Columns by name of up to `most` rows from `start` on, fewer at a block's or the table's end; views."""
         block, at = divmod(start, BLOCK_ROWS)
         stop = min(at + most, BLOCK_ROWS, at + self._rows - start)
         return {name: self._blocks[block][row, at:stop] for row, name in enumerate(COLUMNS)}
 
+    def row_of(self, frame_index: int) -> int:
+        """The first row whose frame is `frame_index` or later; the number of rows where there is none."""
+        frame_row = COLUMNS.index("frame_index")
+        first = [float(block[frame_row, 0]) for block in self._blocks]
+        block = max(int(np.searchsorted(first, frame_index, side="left")) - 1, 0)
+        if not self._rows:
+            return 0
+        held = min(self._rows - block * BLOCK_ROWS, BLOCK_ROWS)
+        return block * BLOCK_ROWS + int(np.searchsorted(self._blocks[block][frame_row, :held], frame_index))
+
+    def sample(self, rows: tuple[int, int], quality: QualityFilter, most: int = 100_000) -> Block:
+        """Of rows first..stop those that pass, thinned evenly where there are more than `most`; copies."""
+        first, stop = rows
+        stride = max(1, -(-(stop - first) // most))
+        parts: list[Block] = []
+        at = first
+        while at < stop:
+            columns = self.rows(at, stop - at)
+            ahead = (first - at) % stride  # so that the steps go on over the bounds of blocks
+            thin = {name: column[ahead::stride] for name, column in columns.items()}
+            shown = quality.passes(thin)
+            parts.append({name: column[shown] for name, column in thin.items()})
+            at += len(columns["x_nm"])
+        return {name: np.concatenate([np.empty(0, np.float32), *(part[name] for part in parts)]) for name in COLUMNS}
+
     def shown_column(self, name: str, quality: QualityFilter, most: int = 500_000) -> NDArray[np.float32]:
-        """One column of the rows that pass, thinned evenly where there are more than `most` rows."""
-        stride = max(1, -(-self._rows // most))
-        parts = []
-        for block in self.blocks():
-            thin = {key: column[::stride] for key, column in block.items()}
-            parts.append(thin[name][quality.passes(thin)])
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
+        """One column (or `sigma_xy_nm`) of the rows that pass, thinned evenly where there are more than `most`."""
+        return np.asarray(colour_values(self.sample((0, self._rows), quality, most), name), np.float32)
+
+    def _new_block(self) -> NDArray[np.float32]:
+        shape = (len(COLUMNS), BLOCK_ROWS)
+        if len(self._blocks) < BLOCKS_IN_MEMORY:
+            return np.empty(shape, np.float32)
+        if self._spill is None:
+            roomy = Path("/var/tmp")  # /tmp is memory on many systems
+            self._spill = tempfile.TemporaryFile(prefix="rtdecode-view-", dir=roomy if roomy.is_dir() else None)  # noqa: SIM115
+        number = len(self._blocks) - BLOCKS_IN_MEMORY
+        size = shape[0] * shape[1] * 4
+        self._spill.truncate((number + 1) * size)
+        return np.memmap(self._spill, np.float32, "r+", number * size, shape)

@@ -1,48 +1,31 @@
 """What the window shows, without Qt: one image of the whole field, a finer one of the part that is looked at.
 
-Both are drawn from the same points by the same cursor: new localizations, another filter, another colour scale
-and a zoom are all "draw the rows that are not drawn yet", a little at a time, so that the window never stalls.
+Both are drawn from the same points by the same cursor: new localizations, another filter, other colours, another
+part of the run and a zoom are all "draw the rows that do not stand yet", a little at a time, so that the window
+never stalls.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtdecode.core.localizations import Localizations
 from rtdecode.core.quality import QualityFilter
-from rtdecode.view.canvas import Canvas, ColourScale, Contrast, Region
-from rtdecode.view.points import Points, draw
+from rtdecode.view.canvas import Canvas, ColourScale, Contrast, Region, Style
+from rtdecode.view.layer import ROWS_AT_ONCE, Layer, Rows
+from rtdecode.view.points import Points
+from rtdecode.view.spans import WHOLE, Span
 
 OVERVIEW_NM = 10.0
-OVERVIEW_MOST_PX = 12_000_000  # 144 MB; larger fields get larger pixels
+OVERVIEW_MOST_PX = 3_000_000  # 36 MB; larger fields get larger pixels: the finer image shows what they lack
 FINEST_NM = 2.0  # finer pixels show no more: sigmas are larger
-ROWS_AT_ONCE = 32_768  # 10 to 40 ms
+TOO_FINE = 1.4  # an overview with pixels so much smaller than the screen's costs more than an image of its own
 FITTED_AFTER = 2_000  # localizations, then the colour scale is set to what they span, once
-
-
-class Layer:
-    """A canvas and how many of the points stand on it."""
-
-    def __init__(self, canvas: Canvas) -> None:
-        self.canvas = canvas
-        self.drawn = 0  # rows of the points, shown or not
-        self.shown = 0  # of these, passed the filter
-
-    def advance(self, points: Points, quality: QualityFilter, deadline: float) -> bool:
-        """Draw until all stand or `time.perf_counter()` passes `deadline` (at least one portion); True if any."""
-        before = self.drawn
-        while self.drawn < len(points):
-            columns = points.rows(self.drawn, ROWS_AT_ONCE)
-            self.shown += draw(self.canvas, columns, quality)
-            self.drawn += len(columns["x_nm"])
-            if time.perf_counter() >= deadline:
-                break
-        return self.drawn > before
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +45,23 @@ class Scene:
         quality: QualityFilter = QualityFilter(),
         scale: ColourScale | None = None,
         overview_nm: float | None = None,
+        points: Points | None = None,  # shared with another scene, which adds to them
     ) -> None:
         self.field = field
-        self.points = Points()
+        self.points = Points() if points is None else points
         self.contrast = Contrast()
-        self.quality = quality
+        self.quality = quality  # as set; of a 2D model's localizations only what limits x, y and photons counts
         self.scale = scale or ColourScale()
+        self.style, self.span = Style(), WHOLE
         self._scale_is_set = scale is not None
         coarse = math.sqrt(field.width_nm * field.height_nm / OVERVIEW_MOST_PX)
         self._overview_nm = overview_nm or max(OVERVIEW_NM, coarse)
-        self.overview = Layer(Canvas(field, self._overview_nm, self.scale))
+        self.overview = self._layer(field, self._overview_nm)
         self.detail: Layer | None = None
         self._contrast_is_due = True  # the image changed, or the last step has not arrived
+        self._is_anew = False  # a change of the user's is being drawn: the contrast waits
+        self._target: Rows = (0, 0)
+        self._told_z = False
 
     def add(self, localizations: Localizations) -> None:
         """Take localizations; they appear with the next `advance`."""
@@ -81,20 +69,33 @@ class Scene:
         if not self._scale_is_set and len(self.points) >= FITTED_AFTER:
             self.fit_colours()
 
+    @property
+    def shown_quality(self) -> QualityFilter:
+        """The filter without the limits that would hide all of a 2D model's localizations."""
+        told = self.points.tells_z or not len(self.points)
+        return self.quality if told else replace(self.quality, sigma_z_nm=None, z_nm=None)
+
     def advance(self, budget_s: float) -> bool:
-        """Draw what is not drawn yet for about `budget_s`; True when an image changed."""
+        """Draw what is not drawn yet for about `budget_s`, what is seen first; True when an image changed."""
         deadline = time.perf_counter() + budget_s
-        changed = self.overview.advance(self.points, self.quality, deadline)
+        if self.points.tells_z and not self._told_z and self.overview.stop:
+            self._start_over()  # the first ones had no z, so they were not asked for it
+        self._told_z, quality = self.points.tells_z, self.shown_quality
+        self._target = target = self.span.rows(self.points)
+        changed = False
         if self.detail is not None:
-            changed |= self.detail.advance(self.points, self.quality, deadline)
+            changed = self.detail.advance(self.points, quality, target, deadline)
+        if self.detail is None or self.detail.left(target) < 4 * ROWS_AT_ONCE:
+            changed |= self.overview.advance(self.points, quality, target, deadline)
         self._contrast_is_due |= changed
+        self._is_anew &= not self.is_complete
         return changed
 
     def follow_contrast(self) -> bool:
         """A step of the contrast towards the image, once for each time it is shown; True when it moved."""
-        if not self._contrast_is_due:
-            return False
         white = self.contrast.white_density
+        if not self._contrast_is_due or (self._is_anew and white > 0):
+            return False
         self._contrast_is_due = self.contrast.follow(self.overview.canvas) != white
         return self._contrast_is_due
 
@@ -105,36 +106,37 @@ class Scene:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every point stands on every layer."""
-        layers = [self.overview] if self.detail is None else [self.overview, self.detail]
-        return all(layer.drawn == len(self.points) for layer in layers)
+        """Whether every row of the span stands on every layer."""
+        target = self.span.rows(self.points)
+        return not any(layer.left(target) for layer in (self.overview, self.detail) if layer is not None)
 
     @property
-    def drawn(self) -> tuple[int, int]:
+    def drawn(self) -> tuple[int, ...]:
         """Rows of the points on the overview and on the finer image: what is to be seen changes with them."""
-        return self.overview.drawn, -1 if self.detail is None else self.detail.drawn
+        layers = [layer for layer in (self.overview, self.detail) if layer is not None]
+        return tuple(row for layer in layers for row in (layer.first, layer.stop))
 
     @property
     def shown(self) -> int:
-        """Localizations on the overview."""
-        return self.overview.shown
+        """Localizations on the image that is seen, or on the overview once it is complete."""
+        layer = self.overview if self.overview.left(self._target) == 0 else self._best()
+        return layer.shown
 
     def look_at(self, visible: Region, most_px: int) -> None:
         """Say which part is seen, `most_px` screen pixels on its longer side: makes or drops the finer image."""
         wanted_nm = max(max(visible.width_nm, visible.height_nm) / max(most_px, 1), FINEST_NM)
         inside = visible.overlap(self.field)
-        if inside is None or wanted_nm > 0.75 * self._overview_nm:
+        if inside is None or 0.75 * self._overview_nm < wanted_nm < TOO_FINE * self._overview_nm:
             self.detail = None
         elif not self._detail_serves(inside, wanted_nm):
             part = inside.grown(0.2).overlap(self.field)
-            self.detail = Layer(Canvas(part or inside, wanted_nm, self.scale))
+            self.detail = self._layer(part or inside, wanted_nm)
 
     def view(self, visible: Region, most_px: int) -> View:
-        """The visible part as it is drawn so far: from the finer image once that is complete."""
-        layer = self.overview
-        if self.detail is not None and self.detail.drawn == len(self.points):
-            layer = self.detail
-        rgb, region = layer.canvas.to_rgb(self.contrast.white_density, visible=visible, most_px=most_px)
+        """The visible part as it is drawn so far, as bright as it will be when all is drawn."""
+        layer = self._best()
+        white = self.contrast.white_density * max(layer.share(self._target), 0.01)
+        rgb, region = layer.canvas.to_rgb(white, visible=visible, most_px=most_px)
         return View(rgb, region)
 
     def set_quality(self, quality: QualityFilter) -> None:
@@ -143,16 +145,39 @@ class Scene:
         self._start_over()
 
     def set_scale(self, scale: ColourScale) -> None:
-        """Colour by another range; drawn anew."""
+        """Colour by another column or range; drawn anew."""
         self.scale, self._scale_is_set = scale, True
         self._start_over()
 
+    def set_style(self, style: Style) -> None:
+        """Draw each localization in another way; drawn anew."""
+        self.style = style
+        self._start_over()
+
+    def set_span(self, span: Span) -> None:
+        """Show another part of the run, by the shortest way from what stands."""
+        self.span, self._contrast_is_due = span, True
+
+    def colour_by(self, column: str) -> None:
+        """Colour by a column of `COLOURINGS`, over what the shown points span now."""
+        values = self.points.shown_column(column, self.shown_quality)
+        self.set_scale(ColourScale.of(column) if column == "none" else ColourScale.fitted(values, column))
+
     def fit_colours(self) -> None:
         """Set the colour scale to what the shown points span now."""
-        scale = ColourScale.fitted(self.points.shown_column(self.scale.column, self.quality), self.scale.column)
+        if self.scale.column == "none":
+            return
+        values = self.points.shown_column(self.scale.column, self.shown_quality)
+        scale = ColourScale.fitted(values, self.scale.column)
         self._scale_is_set = True
         if scale != self.scale:
             self.set_scale(scale)
+
+    def _best(self) -> Layer:
+        """The finer image when it is complete, else what is drawn furthest."""
+        if self.detail is None:
+            return self.overview
+        return self.detail if self.detail.share(self._target) >= self.overview.share(self._target) else self.overview
 
     def _detail_serves(self, inside: Region, wanted_nm: float) -> bool:
         if self.detail is None:
@@ -160,8 +185,11 @@ class Scene:
         canvas = self.detail.canvas
         return canvas.region.covers(inside) and 1 / 1.5 < canvas.px_nm / wanted_nm < 1.5
 
+    def _layer(self, region: Region, px_nm: float) -> Layer:
+        return Layer(Canvas(region, px_nm, self.scale, style=self.style))
+
     def _start_over(self) -> None:
-        self.overview = Layer(Canvas(self.field, self._overview_nm, self.scale))
+        self._is_anew = True
+        self.overview = self._layer(self.field, self._overview_nm)
         if self.detail is not None:
-            old = self.detail.canvas
-            self.detail = Layer(Canvas(old.region, old.px_nm, self.scale))
+            self.detail = self._layer(self.detail.canvas.region, self.detail.canvas.px_nm)

@@ -26,6 +26,7 @@ class EventLoop(Protocol):
 
 if TYPE_CHECKING:
     from rtdecode.view.main_window import RunWindow
+    from rtdecode.view.window_region import Measure
 
 DEBIAN_PACKAGES = "libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0"  # all that offscreen needs
 DEBIAN_SCREEN_PACKAGES = "libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxkbcommon-x11-0"
@@ -52,24 +53,34 @@ def screen_problem() -> str | None:
     return _probe()
 
 
-def view(run_dir: Path, quality: QualityFilter = QualityFilter(), scale: ColourScale | None = None) -> int:
+def view(
+    run_dir: Path,
+    quality: QualityFilter | None = None,
+    scale: ColourScale | None = None,
+    measure: Measure | None = None,
+) -> int:
     """Show a run, live or finished, until the window is closed; returns the exit status 0.
 
     RunFolderError: no run there. ViewerError: no screen or no Qt; the message says what to do.
     """
     RunFolder.open(run_dir)
-    window = open_window(run_dir, quality, scale)
+    window = open_window(run_dir, quality, scale, measure)
     from rtdecode.view.main_window import make_application
 
     signal.signal(signal.SIGINT, lambda *_: window.close())  # seen at the next refresh, 0.25 s at most
     return int(make_application().exec())
 
 
-def open_window(run_dir: Path, quality: QualityFilter = QualityFilter(), scale: ColourScale | None = None) -> RunWindow:
+def open_window(
+    run_dir: Path,
+    quality: QualityFilter | None = None,
+    scale: ColourScale | None = None,
+    measure: Measure | None = None,
+) -> RunWindow:
     """The window of a run, shown; the caller runs Qt's event loop. Works before the folder holds anything.
 
-    `quality` limits what is drawn, `scale` the depths that the colours span (None: found from the first
-    2,000 localizations). ViewerError as in `view`.
+    `quality` limits what is drawn (None: as the model recommends), `scale` the depths that the colours span (None:
+    found from the first 2,000 localizations), `measure` gives the resolution of a region. ViewerError as in `view`.
     """
     problem = screen_problem()
     if problem is not None:
@@ -79,7 +90,7 @@ def open_window(run_dir: Path, quality: QualityFilter = QualityFilter(), scale: 
     fault = qt_fault(make_application())
     if fault is not None:
         raise ViewerError(fault)
-    window = RunWindow(run_dir, quality, scale)
+    window = RunWindow(run_dir, quality, scale, measure)
     window.show()
     return window
 

@@ -46,7 +46,7 @@ def test_points_come_back_in_order_over_block_bounds(monkeypatch: pytest.MonkeyP
 
 
 def test_little_by_little_gives_the_same_image_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtdecode.view.scene.ROWS_AT_ONCE", 100)
+    monkeypatch.setattr("rtdecode.view.layer.ROWS_AT_ONCE", 100)
     localizations, scene = scattered(1500, 2), Scene(FIELD, scale=SCALE)
     for start in range(0, 1500, 333):
         scene.add(localizations[start : start + 333])
