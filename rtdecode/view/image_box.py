@@ -105,9 +105,11 @@ class ImageBox(pg.ViewBox):  # type: ignore[misc]
 def pan(box: pg.ViewBox, across: float, down: float) -> None:
     """Move the view by shares of what is seen."""
     seen = box.viewRect()
+    box.sigRangeChangedManually.emit(box.state["mouseEnabled"])
     box.translateBy(x=across * seen.width(), y=down * seen.height())
 
 
 def zoom(box: pg.ViewBox, factor: float) -> None:
     """About the middle of what is seen; above 1 shows more."""
+    box.sigRangeChangedManually.emit(box.state["mouseEnabled"])
     box.scaleBy((factor, factor), center=QtCore.QPointF(box.viewRect().center()))

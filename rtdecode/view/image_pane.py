@@ -97,6 +97,8 @@ class ImagePane:
         for item in (self.image, self.raw_image, self._frame, self.circles):
             self.box.addItem(item, ignoreBounds=True)
         self.overlay = Overlay(self.widget)
+        self.is_whole = False
+        self.box.sigRangeChangedManually.connect(lambda *_: self.leave_whole())
         self._levels, self._raw_kind = (0.0, 1.0), ""
         self.show_raw(False)
 
@@ -118,11 +120,16 @@ class ImagePane:
         return bool(self.raw_image.isVisible())
 
     def show_all(self, field: Region) -> None:
-        """Zoom so that the whole field is seen."""
+        """Zoom so that the whole field is seen, also after the window's size changes, until the user zooms or pans."""
+        self.is_whole = True
         rectangle = _rectangle(field)
         self._frame.setRect(rectangle)
         self.box.setRange(rectangle, padding=0.02)
         self.box.setLimits(minXRange=50.0, minYRange=50.0)
+
+    def leave_whole(self) -> None:
+        """The user chose another part."""
+        self.is_whole = False
 
     def show_raw(self, raw: bool) -> None:
         """Raw frame with circles, or the super-resolution image."""

@@ -16,7 +16,7 @@ ANY = "any"
 LIMITS = {  # name: words, unit, lowest (means no limit), highest, step, decimals
     "sigma_xy_nm": ("σ x, y up to", " nm", 0.0, 1000.0, 1.0, 0),
     "sigma_z_nm": ("σ z up to", " nm", 0.0, 1000.0, 5.0, 0),
-    "probability": ("probability from", "", 0.0, 1.0, 0.05, 2),
+    "probability": ("p at least", "", 0.0, 1.0, 0.05, 2),
     "photons": ("photons", "", 0.0, 1e7, 100.0, 0),
     "z_nm": ("z", " nm", -10_000.0, 10_000.0, 50.0, 0),
 }
@@ -106,6 +106,9 @@ class ImageTab(QtWidgets.QWidget):
         for widget in (self.colour, self.kind, self.pin, self.filter):
             widget.setFocusPolicy(NO_FOCUS)
         self._grid.setRowStretch(self._rows, 1)
+        for column, share in enumerate((0, 1, 1)):
+            self._grid.setColumnStretch(column, share)
+        self._labels["probability"].setToolTip("Probability that a molecule is there, as the model states it")
 
     def _limit_changed(self) -> None:
         if self._is_set:
@@ -139,6 +142,8 @@ def number(
     box.setKeyboardTracking(False)
     box.setButtonSymbols(QtWidgets.QAbstractSpinBox.ButtonSymbols.NoButtons)
     box.setFocusPolicy(CLICK_FOCUS)
+    box.setMinimumSize(56, 24)
+    box.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
     box.editingFinished.connect(box.clearFocus)  # or it would eat the window's keys
     return box
 

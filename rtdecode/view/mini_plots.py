@@ -64,7 +64,8 @@ class MiniHistogram(QtWidgets.QWidget):
 
     def _span(self, finite: Floats) -> None:
         low, high = (float(value) for value in np.percentile(finite, [0.5, 99.5]))
-        step = 10.0 ** math.floor(math.log10(max(high - low, 1e-6))) / 2
+        least = 1e-3 * max(abs(low), abs(high), 1.0)  # all values alike: float32 tells no finer bins apart
+        step = 10.0 ** math.floor(math.log10(max(high - low, least))) / 2
         self.low, self.high = math.floor(low / step) * step, math.ceil(high / step) * step
         self.high = max(self.high, self.low + step)
 

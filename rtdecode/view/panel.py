@@ -23,9 +23,12 @@ QPushButton:checked { background: #2b4a6f; border-color: #4b7fb8; }
 QPushButton#stop:enabled { background: #7d2327; border-color: #b53a40; }
 QPushButton#stop[armed="true"] { background: #e5484d; font-weight: 600; }
 QProgressBar { background: #262a31; border: 1px solid #3a3f49; border-radius: 3px; text-align: center; height: 16px; }
-QDoubleSpinBox, QComboBox { background: #262a31; border: 1px solid #3a3f49; border-radius: 3px; padding: 2px 4px; }
-QDoubleSpinBox:focus { border-color: #6cb4ff; } QComboBox QAbstractItemView { background: #262a31; }
-QComboBox::drop-down { border: none; width: 14px; }
+QComboBox { background: #262a31; border: 1px solid #3a3f49; border-radius: 3px; padding: 2px 4px; }
+QDoubleSpinBox { background: #262a31; } QDoubleSpinBox:focus { background: #2b4a6f; }
+QComboBox QAbstractItemView { background: #262a31; }
+QComboBox::drop-down { border: none; width: 16px; }
+QComboBox::down-arrow { width: 0; height: 0; border-left: 4px solid #262a31; border-right: 4px solid #262a31;
+  border-top: 5px solid #9aa0ac; }
 QTabWidget::pane { border: none; border-top: 1px solid #3a3f49; }
 QTabBar::tab { background: #16181c; color: #9aa0ac; padding: 5px 12px; border: none; }
 QTabBar::tab:selected { color: #e6e8ec; border-bottom: 2px solid #6cb4ff; }
@@ -60,7 +63,7 @@ class Panel:
         for title, page in (("Image", self.image), ("Data", self.data), ("Region", self.region)):
             self.tabs.addTab(page, title)
         self._column.addWidget(self.tabs, 1)
-        self.message = self._label("", "quiet")
+        self.message = self._label("H: all keys", "quiet")
         self.raw, self.widefield = self._pair("Raw frame  (R)", "Wide field  (W)", checkable=True)
         self.snapshot, self.export = self._pair("Snapshot  (S)", "Export …  (E)")
         self.stop = self._button("Stop the acquisition")

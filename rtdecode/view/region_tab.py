@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from rtdecode.view.image_tab import NO_FOCUS
 from rtdecode.view.mini_plots import MiniHistogram
@@ -20,13 +20,19 @@ HISTOGRAMS = {
 HINT = "Draw a rectangle (B) by dragging, or a polygon (G) corner by corner, a double click closes it."
 
 
-class RegionTab(QtWidgets.QWidget):
+class RegionTab(QtWidgets.QScrollArea):
     """Widgets only; the window connects them."""
 
     def __init__(self) -> None:
         super().__init__()
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 8, 0, 0)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(NO_FOCUS)
+        inner = QtWidgets.QWidget()
+        self.setWidget(inner)
+        column = QtWidgets.QVBoxLayout(inner)
+        column.setContentsMargins(0, 8, 4, 0)
         column.setSpacing(6)
         self.rectangle, self.polygon = _button("Rectangle (B)", True), _button("Polygon (G)", True)
         self.remove = _button("Remove (Esc)")

@@ -134,7 +134,7 @@ class TimeBar(QtWidgets.QWidget):
         self.play.setToolTip("Play the run back  (Space)")
         self.play.setFixedWidth(34)
         self.play.setCheckable(True)
-        self.words.setFixedWidth(128)
+        self.words.setFixedWidth(104)
         self.words.setObjectName("quiet")
         widgets: list[Any] = [*self.buttons.values(), self.play, self.strip, self.words]
         for widget in [*widgets, self.unit]:
@@ -250,4 +250,4 @@ class TimeBar(QtWidgets.QWidget):
         ends = window.ends(*self._run)
         self.strip.set_shown(self._run, ends, self.mode != "whole")
         at = "newest" if self.last is None else f"frame {self.last:,}"
-        self.words.setText(at if self.last is None else f"{at} of {self._run[1]:,}")
+        self.words.setText(at)

@@ -37,7 +37,7 @@ class Images:
         self._quality, self._scale, self._changed = quality, scale, changed
         self._spans: tuple[Span, Span | None] = (WHOLE, None)
         self._early: list[Localizations] = []  # came before the size of a frame was known
-        self._is_linking = False
+        self._is_linking = self._is_sum = False
         for one, other in ((self.first, self.second), (self.second, self.first)):
             one.pane.box.sigRangeChanged.connect(lambda *_, a=one, b=other: self._moved(a, b))
             one.pane.box.sigResized.connect(lambda *_, a=one: self._resized(a))
@@ -101,6 +101,10 @@ class Images:
             self.first.pane.overlay.title = "No frame yet"
         else:
             self.first.pane.draw_raw(raw, self.scene.field, self.scene.scale)
+
+    def show_sum(self, is_sum: bool) -> None:
+        """Whether a wide-field image is shown, which has no colours."""
+        self._is_sum = is_sum
 
     def redraw(self) -> None:
         """Show again although nothing was drawn."""
@@ -175,6 +179,7 @@ class Images:
                 pane.draw(scene.view(pane.visible, pane.most_px), scene.scale)
         column, has_z = scene.scale.column, scene.points.tells_z or len(scene.points) == 0
         pane.overlay.has_colours = column != "none" and (has_z or column != "z_nm") and shown is self.first
+        pane.overlay.has_colours &= not self._is_sum
         pane.place_overlay("\n".join(self._title(shown, scene, told_px)))
 
     def _title(self, shown: Shown, scene: Scene, told_px: bool) -> list[str]:
@@ -195,4 +200,6 @@ class Images:
 
     def _resized(self, one: Shown) -> None:
         one.redraw = True
+        if one is self.first and one.pane.is_whole and one.scene is not None:
+            one.pane.show_all(one.scene.field)
         self._changed()

@@ -35,7 +35,8 @@ class KeyCard(QtWidgets.QLabel):
     def __init__(self, parent: QtWidgets.QWidget) -> None:
         super().__init__(parent)
         rows = "".join(
-            f"<tr><td style='padding:2px 18px 2px 0'><b>{key}</b></td><td>{what}</td></tr>" for key, what in KEYS
+            f"<tr><td style='padding: 2px 18px 2px 0'><b>{key}</b></td><td style='padding: 2px 0'>{what}</td></tr>"
+            for key, what in KEYS
         )
         self.setText(f"<table>{rows}</table>")
         self.setStyleSheet("background: rgba(22, 24, 28, 235); border: 1px solid #3a3f49; padding: 14px;")
