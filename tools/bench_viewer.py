@@ -80,6 +80,7 @@ class Bench:
         self.window = open_window(run)
         self.begins: list[float] = []
         self.draws: list[float] = []
+        self.cpu = 0.0
         refresh, draw = self.window.refresh, self.window.pane.draw
         self.window._timer.timeout.disconnect()
         self.window._timer.timeout.connect(lambda: (self.begins.append(time.perf_counter()), refresh()))
@@ -105,17 +106,20 @@ class Bench:
             held, n_shown = len(self.window.scene.points), len(self.draws) - shown
             behind = self.window.follower._log.localizations - held
             writer.wait()
+        cpu_s = spent.user + spent.system - cpu.user - cpu.system
         return {
+            "cpu_ms_per_refresh": round(cpu_s / len(gaps) * 1e3, 1),
             "refresh_hz": round(1 / float(gaps.mean()), 1),
             "refresh_hz_of_slowest_5_percent": round(1 / float(np.percentile(gaps, 95)), 1),
             "image_shown_hz": round(n_shown / seconds, 1),
-            "cpu_share_of_one_core": round((spent.user + spent.system - cpu.user - cpu.system) / seconds, 2),
+            "cpu_share_of_one_core": round(cpu_s / seconds, 2),
             "localizations_held": held, "behind": behind, "writer_late_s": float(run.with_suffix(".late").read_text()),
         }  # fmt: skip
 
-    def change(self, do: Callable[[], object]) -> tuple[float, float, float]:
-        """Seconds until something new is shown, until what is seen is complete, until all is."""
+    def change(self, do: Callable[[], object]) -> tuple[float, float, float, float]:
+        """Seconds until something new is shown, until what is seen is complete, until all is; CPU seconds to the second."""
         scene, shown, begun = self.window.scene, len(self.draws), time.perf_counter()
+        self.cpu = -time.process_time()
         do()
         self.until(lambda: len(self.draws) > shown)
         first = self.draws[shown] - begun
@@ -125,9 +129,10 @@ class Bench:
 
         self.until(seen)
         shown = len(self.draws)
+        self.cpu += time.process_time()
         complete = self.draws[-1] - begun if len(self.draws) == shown else time.perf_counter() - begun
         self.until(lambda: self.window.is_up_to_date)
-        return first, complete, time.perf_counter() - begun
+        return first, complete, time.perf_counter() - begun, self.cpu
 
 
 def measure(args: argparse.Namespace, run: Path) -> dict[str, Any]:
@@ -147,14 +152,14 @@ def measure(args: argparse.Namespace, run: Path) -> dict[str, Any]:
     followed = bench.follow(command, args.seconds)
     box = bench.window.panel.image.limits["sigma_xy_nm"][0]
     changes = [bench.change(lambda limit=limit: box.setValue(limit)) for limit in (30, 35, 28, 36, 25)]
-    first, seen, every = (float(value) for value in np.median(changes, axis=0))
+    first, seen, every, cpu = (float(value) for value in np.median(changes, axis=0))
     memory = psutil.Process().memory_info().rss / 1e6
     bench.window.close()
     return {
         "localizations": frames * PER_FRAME, "field_um": args.side_px * PX_NM / 1000, "cores": os.cpu_count(),
         "load_before": round(load, 2), "opened_s": round(opened, 2), "arriving_per_s": args.rate, **followed,
         "filter_first_shown_s": round(first, 3), "filter_seen_complete_s": round(seen, 2),
-        "filter_every_layer_s": round(every, 2),
+        "filter_seen_cpu_s": round(cpu, 2), "filter_every_layer_s": round(every, 2),
         "filter_seen_complete_all_s": [round(change[1], 2) for change in changes],
         "rss_mb": round(memory),
     }  # fmt: skip

@@ -24,6 +24,7 @@ PERCENTILE = 98.5  # of the density where there is any: shown at full lightness
 GAMMA = 0.5  # lightness = (density / white) ** gamma: one localization is seen beside a thousand
 DUST = 1e-4  # localizations in a pixel
 ALONE_BELOW = 8_192  # localizations: fewer are drawn by one thread, for a fitter may need the other core
+SMALL_IMAGE = 600_000  # bytes: coloured by one thread
 THREADS = min(os.cpu_count() or 1, 4)
 RAMP = hue_ramp()
 SRGB = srgb_table()
@@ -233,7 +234,7 @@ class Canvas:
         self.sums[:] = 0
         self.unusable, self._dust = 0, 0.0
 
-    def density_percentile(self, percentile: float, most_samples: int = 400_000) -> float:
+    def density_percentile(self, percentile: float, most_samples: int = 200_000) -> float:
         """Percentile of the density (localizations per um^2) over pixels that hold anything; 0 when empty.
 
         A density and not a count per pixel, so that the contrast stays when the pixel size changes.
@@ -260,7 +261,16 @@ class Canvas:
         rows, columns, block = self._crop(visible or self.region, most_px)
         out = np.zeros((rows[1], columns[1], 3), np.uint8)
         scale = 1.0 / max(white * (self.px_nm * 1e-3) ** 2 * block * block, 1e-12)
-        colour(self.sums, rows[0], columns[0], block, scale, gamma, LIGHTNESS, SRGB, self._dust * block * block, out)
+        dust = self._dust * block * block
+
+        def part(band: tuple[int, int]) -> None:
+            first = rows[0] + band[0] * block
+            colour(self.sums, first, columns[0], block, scale, gamma, LIGHTNESS, SRGB, dust, out[band[0] : band[1]])
+
+        if out.size < SMALL_IMAGE:
+            part((0, len(out)))
+        else:
+            list(_threads().map(part, pairwise(np.linspace(0, len(out), THREADS + 1).astype(int).tolist())))
         side = self.px_nm * block
         x0, y0 = self.region.x0_nm + columns[0] * self.px_nm, self.region.y0_nm + rows[0] * self.px_nm
         return out, Region(x0, y0, columns[1] * side, rows[1] * side)

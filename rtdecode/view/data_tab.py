@@ -84,7 +84,7 @@ class DataTab(QtWidgets.QScrollArea):
         return [h.name.lower() for h in self.histograms.values() if h.is_off and not h.isHidden()]
 
 
-def frame_medians(sample: Block, most_frames: int = 2_000) -> NDArray[np.float32]:
+def frame_medians(sample: Block, most_frames: int = 300) -> NDArray[np.float32]:
     """Median background of each frame (thinned evenly to `most_frames`), of columns in order of frames."""
     frames, starts = np.unique(sample["frame_index"], return_index=True)
     parts = np.split(np.asarray(sample["background"], np.float64), starts[1:])[:: max(1, len(frames) // most_frames)]

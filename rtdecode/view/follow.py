@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Follower:
         self._card: ModelCard | None = None
         self._ring: RingReader | None = None
         self._tally = Tally()
-        self._recent = Localizations.empty()
+        self._recent: deque[Localizations] = deque()  # parts of the log, whole: joining them would cost each poll
         self._source: dict[str, Any] = {}
         self._config: dict[str, Any] = {}
         self._state: State = "waiting"
@@ -214,8 +215,9 @@ class Follower:
             return
         ends = (np.nan_to_num(axis, posinf=0.0).max() for axis in (localizations.x_nm, localizations.y_nm))
         self._extent_nm = max(self._extent_nm[0], float(next(ends))), max(self._extent_nm[1], float(next(ends)))
-        joined = Localizations.concatenate([self._recent, localizations])
-        self._recent = joined[joined.frame_index > joined.frame_index[-1] - RECENT_FRAMES]
+        self._recent.append(localizations)
+        while self._recent[0].frame_index[-1] <= localizations.frame_index[-1] - RECENT_FRAMES:
+            self._recent.popleft()
 
     def _numbers(self) -> Numbers:
         tally, counts = self._tally, self._tally.counts
@@ -278,7 +280,7 @@ class Follower:
         return None if frame is None else self._circled(frame.index, frame.pixels_adu)
 
     def _circled(self, frame_index: int, pixels: NDArray[np.generic]) -> RawImage:
-        mine = self._recent[self._recent.frame_index == frame_index]
+        mine = Localizations.concatenate(part[part.frame_index == frame_index] for part in self._recent)
         return RawImage(f"Frame {frame_index:,}: {len(mine)} localizations", pixels, mine)
 
     def _from_widefield(self) -> RawImage | None:

@@ -30,7 +30,8 @@ from rtdecode.view.window_region import Measure, RegionWork
 from rtdecode.view.window_saving import ExportDialog, Order, Saving
 
 REFRESH_MS, CATCHING_UP_MS, AT_REST_MS = 40, 1, 250  # from one refresh's begin to the next one's
-FIGURES_S = 1.0  # between two looks at histograms and the strip of time
+FIGURES_S, HIDDEN_FIGURES_S = 1.0, 3.0  # between two looks at histograms and the strip of time
+SAMPLE = 40_000  # localizations in the histograms
 BRIGHTER, CLOSER = 1.25, 0.8
 TOLD_EVENTS = ("error", "gap", "restart", "warning", "stop", "lapped", "died", "failed")
 
@@ -231,7 +232,8 @@ class RunWindow(QtWidgets.QMainWindow):
             is_sum = self.panel.widefield.isChecked()
             self.images.draw_frames(self.follower.widefield() if is_sum else self.follower.raw())
         counting = self.regions.tick(scene)
-        if time.perf_counter() - self._figures_at >= FIGURES_S:
+        are_seen = self.panel.tabs.currentWidget() is self.panel.data
+        if time.perf_counter() - self._figures_at >= (FIGURES_S if are_seen else HIDDEN_FIGURES_S):
             self._show_figures(scene)
         return drawing or counting
 
@@ -243,7 +245,7 @@ class RunWindow(QtWidgets.QMainWindow):
         self.times.set_run(points.first_frame, points.last_frame, numbers.fps if numbers is not None else None)
         edges = np.linspace(points.first_frame, points.last_frame + 1, BINS + 1)
         self.times.strip.set_profile(np.diff([points.row_of(int(edge)) for edge in edges]).astype(float))
-        sample = points.sample(scene.span.rows(points), SHOW_ALL)
+        sample = points.sample(scene.span.rows(points), SHOW_ALL, SAMPLE)
         of_region = self.regions.tally.sample() if self.regions.tally is not None else None
         data = self.panel.data
         data.show_values(sample | {"background": frame_medians(sample)}, of_region, scene.shown_quality, points.tells_z)

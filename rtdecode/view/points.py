@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,13 @@ class Points:
     def row_of(self, frame_index: int) -> int:
         """The first row whose frame is `frame_index` or later; the number of rows where there is none."""
         frame_row = COLUMNS.index("frame_index")
-        first = [float(block[frame_row, 0]) for block in self._blocks]
-        block = max(int(np.searchsorted(first, frame_index, side="left")) - 1, 0)
         if not self._rows:
             return 0
+        first = [float(block[frame_row, 0]) for block in self._blocks]
+        block = max(bisect_left(first, frame_index) - 1, 0)
         held = min(self._rows - block * BLOCK_ROWS, BLOCK_ROWS)
-        return block * BLOCK_ROWS + int(np.searchsorted(self._blocks[block][frame_row, :held], frame_index))
+        frames = self._blocks[block][frame_row, :held]
+        return block * BLOCK_ROWS + int(np.searchsorted(frames, np.float32(frame_index)))  # of its type: no copy
 
     def sample(self, rows: tuple[int, int], quality: QualityFilter, most: int = 100_000) -> Block:
         """Of rows first..stop those that pass, thinned evenly where there are more than `most`; copies."""
