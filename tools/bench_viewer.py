@@ -117,7 +117,7 @@ class Bench:
         }  # fmt: skip
 
     def change(self, do: Callable[[], object]) -> tuple[float, float, float, float]:
-        """Seconds until something new is shown, until what is seen is complete, until all is; CPU seconds to the second."""
+        """Seconds until something new is shown, what is seen is complete, all is; CPU seconds to the second."""
         scene, shown, begun = self.window.scene, len(self.draws), time.perf_counter()
         self.cpu = -time.process_time()
         do()
@@ -125,7 +125,9 @@ class Bench:
         first = self.draws[shown] - begun
 
         def seen() -> bool:
-            return (scene.detail or scene.overview).left(scene.span.rows(scene.points)) == 0 and not self.window.images.first.redraw
+            return (scene.detail or scene.overview).left(
+                scene.span.rows(scene.points)
+            ) == 0 and not self.window.images.first.redraw
 
         self.until(seen)
         shown = len(self.draws)

@@ -24,7 +24,7 @@ def view(run: Run) -> None:
     """
     from rtdecode.view.window import view as open_viewer
 
-    raise typer.Exit(open_viewer(run))
+    raise typer.Exit(open_viewer(run, measure=_resolution_words))
 
 
 def evaluate(
@@ -115,6 +115,17 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (view, evaluate, report, models):
         app.command()(command)
+
+
+def _resolution_words(localizations: Localizations) -> str:
+    """Of a region drawn in the viewer, which knows no analysis."""
+    from rtdecode.analysis.resolution import resolution
+
+    found = resolution(localizations)
+    if found.frc_nm is None:
+        return "cannot be told yet"
+    interval = "" if found.interval_nm is None else f" ({found.interval_nm[0]:.0f} to {found.interval_nm[1]:.0f})"
+    return f"{found.frc_nm:.0f} nm{interval}"
 
 
 def _evaluate_model(model: str, write: bool, seed: int, as_json: bool, psf: Path | None) -> None:

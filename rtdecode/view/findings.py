@@ -1,22 +1,26 @@
 """What others found out about a run, as its folder tells: policies' estimates, resolution, drift, the model's ranges.
 
-Read from events.jsonl: `state` of a policy (decide writes it), `resolution` with `nm` and, where known, `low_nm` and
-`high_nm`, `drift` with `x_nm`, `y_nm` and, where known, `z_nm`; each with its `frame_index`.
+From events.jsonl the `state` of each policy; from drift.csv and resolution.json what analysis measured.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rtdecode.core.drift import Drift
+from rtdecode.core.errors import RtdecodeError
 from rtdecode.core.quality import QualityFilter
 from rtdecode.core.yaml_files import safe_load
+from rtdecode.streams.drift_file import NAME as DRIFT
+from rtdecode.streams.drift_file import read_drift
 
 MOST_POINTS = 2_000  # of a curve; then every second one goes
-CARD = "bundle.yaml"
+CARD, RESOLUTION = "bundle.yaml", "resolution.json"
 
 
 @dataclass(slots=True)
@@ -61,20 +65,37 @@ class Findings:
     coverage: Trend = field(default_factory=lambda: Trend("Coverage", "share"))
     resolution: Trend = field(default_factory=lambda: Trend("Resolution (FRC)", "nm"))
     drift: dict[str, Trend] = field(default_factory=lambda: {axis: Trend(f"Drift {axis}", "nm") for axis in "xyz"})
+    measured_drift: Drift | None = None
+    _is_measured: bool = False  # the resolution, by analysis: a policy's own figure then stands back
+    _seen: dict[str, int] = field(default_factory=dict)  # when the files were written
 
     def hear(self, event: Mapping[str, Any]) -> bool:
         """Take one event; True when it told something."""
         kind, at = event.get("kind"), event.get("frame_index")
-        if kind not in ("state", "resolution", "drift") or not isinstance(at, int):
+        state = event.get("state")
+        if kind != "state" or not isinstance(at, int) or not isinstance(state, dict):
             return False
-        if kind == "state" and isinstance(event.get("state"), dict):
-            self._state(str(event.get("policy", "")), at, event["state"])
-        elif kind == "resolution":
-            self.resolution.add(at, event.get("nm"), event.get("low_nm"), event.get("high_nm"))
-        elif kind == "drift":
-            for axis, trend in self.drift.items():
-                trend.add(at, event.get(f"{axis}_nm"))
+        policy = str(event.get("policy", ""))
+        self.policies[policy] = state
+        self.coverage.add(at, state.get("coverage"), state.get("lower"), state.get("upper"))
+        if not self._is_measured:
+            self.resolution.add(at, state.get("resolution_nm"))
         return True
+
+    def look(self, run_dir: Path) -> bool:
+        """Read the files of analysis where they are new; True when one was. What cannot be read counts as not there."""
+        changed = False
+        for name, take in ((DRIFT, self._take_drift), (RESOLUTION, self._take_resolution)):
+            path = run_dir / name
+            try:
+                written = path.stat().st_mtime_ns
+                if self._seen.get(name) != written:
+                    self._seen[name] = written
+                    take(path)
+                    changed = True
+            except (OSError, ValueError, TypeError, KeyError, RtdecodeError):
+                continue
+        return changed
 
     @property
     def verdicts(self) -> list[str]:
@@ -89,10 +110,24 @@ class Findings:
             lines.append(f"{name}: {said}{when}")
         return lines
 
-    def _state(self, policy: str, at: int, state: dict[str, Any]) -> None:
-        self.policies[policy] = state
-        self.coverage.add(at, state.get("coverage"), state.get("lower"), state.get("upper"))
-        self.resolution.add(at, state.get("resolution_nm"))
+    def _take_drift(self, path: Path) -> None:
+        self.measured_drift = found = read_drift(path)
+        for k, axis in enumerate("xyz"):
+            trend = self.drift[axis] = Trend(f"Drift {axis}", "nm")
+            if axis == "z" and not found.shift_nm[:, 2].any():
+                continue
+            for frame, shift in zip(found.frame, found.shift_nm[:, k], strict=True):
+                trend.add(round(float(frame)), float(shift))
+
+    def _take_resolution(self, path: Path) -> None:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        trend, self._is_measured = Trend(self.resolution.name, "nm"), True
+        for frame, nm in found["trend"]:
+            trend.add(int(frame), nm)
+        interval = found.get("interval_nm")
+        if trend.value and interval:
+            trend.low[-1], trend.high[-1] = float(interval[0]), float(interval[1])
+        self.resolution = trend
 
 
 @dataclass(frozen=True, slots=True)

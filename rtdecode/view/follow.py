@@ -149,6 +149,7 @@ class Follower:
         """State of the run, its configuration, its ring: what changes seldom and costs a little."""
         if not self.folder.run_yaml.exists():
             return
+        self.findings.look(self.folder.path)
         report = self._report()
         if report is not None:
             self._state, self._finish = "finished", _finish_words(report)

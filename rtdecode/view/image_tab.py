@@ -38,6 +38,7 @@ class ImageTab(QtWidgets.QWidget):
         self.colour, self.kind, self.width_nm = QtWidgets.QComboBox(), QtWidgets.QComboBox(), number(1, 500, 1, " nm")
         self.percentile, self.pin = number(50, 100, 0.5, "", 1), QtWidgets.QCheckBox("pin (P)")
         self.filter = QtWidgets.QCheckBox("Filter  (F)")
+        self.drift = QtWidgets.QCheckBox("Drift taken off  (D)")
         self.limits: dict[str, list[QtWidgets.QDoubleSpinBox]] = {}
         self._labels: dict[str, QtWidgets.QLabel] = {}
         self._is_set = False  # while the boxes are being filled
@@ -95,6 +96,9 @@ class ImageTab(QtWidgets.QWidget):
         self._row("Colour", self.colour)
         self._row("Drawn by", self.kind, self.width_nm)
         self._row("White at %", self.percentile, self.pin)
+        self.drift.setVisible(False)
+        self._grid.addWidget(self.drift, self._rows, 0, 1, 3)
+        self._rows += 1
         self._grid.addWidget(self.filter, self._rows, 0, 1, 3)
         self._rows += 1
         for name, (words, unit, low, high, step, decimals) in LIMITS.items():
@@ -103,7 +107,7 @@ class ImageTab(QtWidgets.QWidget):
             for box in self.limits[name]:
                 box.valueChanged.connect(self._limit_changed)
         self.filter.toggled.connect(lambda _: None if self._is_set else self.filter_changed.emit())
-        for widget in (self.colour, self.kind, self.pin, self.filter):
+        for widget in (self.colour, self.kind, self.pin, self.filter, self.drift):
             widget.setFocusPolicy(NO_FOCUS)
         self._grid.setRowStretch(self._rows, 1)
         for column, share in enumerate((0, 1, 1)):

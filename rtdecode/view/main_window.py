@@ -153,6 +153,7 @@ class RunWindow(QtWidgets.QMainWindow):
         page.colour.currentIndexChanged.connect(lambda _: self._colour_by(page.colour.currentData()))
         page.kind.currentIndexChanged.connect(lambda _: self.images.set_style(page.drawing))
         page.width_nm.valueChanged.connect(lambda _: self.images.set_style(page.drawing))
+        page.drift.toggled.connect(lambda _: self._take_off_drift())
         self.times.changed.connect(lambda: self.images.set_spans(*self.times.spans))
         self.panel.tabs.currentChanged.connect(lambda _: self._figures_now())
         self.panel.raw.toggled.connect(lambda on: self._show_frames(self.panel.widefield, on))
@@ -175,7 +176,7 @@ class RunWindow(QtWidgets.QMainWindow):
             "3": partial(self.times.set_mode, "both"), "Space": self.times.play.toggle,
             "L": partial(self.times.go_to, None), "B": partial(self.regions.take, "rectangle"),
             "G": partial(self.regions.take, "polygon"), "Esc": self.regions.leave, "S": self.ask_snapshot,
-            "E": self.ask_export, "H": self.keys.toggle,
+            "E": self.ask_export, "D": self._toggle_drift, "H": self.keys.toggle,
             "Tab": lambda: self.panel.widget.setVisible(self.panel.widget.isHidden()),
         }  # fmt: skip
         for key, do in actions.items():
@@ -241,6 +242,7 @@ class RunWindow(QtWidgets.QMainWindow):
         """What costs more than a refresh may: histograms, curves, the strip of time."""
         self._figures_at = time.perf_counter()
         points, numbers = scene.points, self.update_seen.numbers if self.update_seen is not None else None
+        self._take_off_drift()
         self.panel.image.show_z(points.tells_z or not len(points))
         self.times.set_run(points.first_frame, points.last_frame, numbers.fps if numbers is not None else None)
         edges = np.linspace(points.first_frame, points.last_frame + 1, BINS + 1)
@@ -251,6 +253,12 @@ class RunWindow(QtWidgets.QMainWindow):
         data.show_values(sample | {"background": frame_medians(sample)}, of_region, scene.shown_quality, points.tells_z)
         data.show_findings(self.follower.findings)
         self.panel.mark_data(data.off)
+
+    def _take_off_drift(self) -> None:
+        """As the box says, with what drift.csv says now."""
+        drift, box = self.follower.findings.measured_drift, self.panel.image.drift
+        box.setVisible(drift is not None)
+        self.images.take_off(drift if box.isChecked() else None)
 
     def _show_panel(self) -> None:
         if self.update_seen is not None:
@@ -337,6 +345,10 @@ class RunWindow(QtWidgets.QMainWindow):
         if self.images.second.scene is not None:
             place = place.united(self.images.second.pane.widget.geometry())
         return place
+
+    def _toggle_drift(self) -> None:
+        if self.follower.findings.measured_drift is not None:
+            self.panel.image.drift.toggle()
 
     def _measure_region(self) -> None:
         if self.scene is not None:

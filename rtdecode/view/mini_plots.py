@@ -188,7 +188,7 @@ class MiniTrend(QtWidgets.QWidget):
             share = [(value - ends[0]) / (ends[1] - ends[0]) for value in values]
             return [QtCore.QPointF(a, room.bottom() - s * room.height()) for a, s in zip(x, share, strict=True)]
 
-        if all(map(math.isfinite, (*trend.low, *trend.high))):
+        if len(trend.value) > 1 and all(map(math.isfinite, (*trend.low, *trend.high))):
             band = QtGui.QColor(colour)
             band.setAlpha(60)
             painter.setPen(QtCore.Qt.PenStyle.NoPen)

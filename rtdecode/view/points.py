@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.core.drift import Drift
 from rtdecode.core.localizations import Localizations
 from rtdecode.core.quality import QualityFilter
 from rtdecode.view.canvas import Canvas, colour_values
@@ -46,6 +47,7 @@ class Points:
         self._spill: Any = None  # the open file of the blocks beyond BLOCKS_IN_MEMORY
         self.tells_z = False  # whether any has a z or a sigma of it: a 2D model's have neither
         self.first_frame = self.last_frame = 0  # of the localizations held
+        self.drift: Drift | None = None  # taken off whatever `rows` gives
 
     def __len__(self) -> int:
         return self._rows
@@ -74,10 +76,14 @@ class Points:
             yield self.rows(start, BLOCK_ROWS)
 
     def rows(self, start: int, most: int) -> Block:
-        """Columns by name of up to `most` rows from `start` on, fewer at a block's or the table's end; views."""
+        """Columns by name of up to `most` rows from `start` on, fewer at a block's or the table's end.
+
+        Views; of positions copies where a drift is taken off.
+        """
         block, at = divmod(start, BLOCK_ROWS)
         stop = min(at + most, BLOCK_ROWS, at + self._rows - start)
-        return {name: self._blocks[block][row, at:stop] for row, name in enumerate(COLUMNS)}
+        columns = {name: self._blocks[block][row, at:stop] for row, name in enumerate(COLUMNS)}
+        return columns if self.drift is None else columns | _moved(columns, self.drift, self.tells_z)
 
     def row_of(self, frame_index: int) -> int:
         """The first row whose frame is `frame_index` or later; the number of rows where there is none."""
@@ -120,3 +126,17 @@ class Points:
         size = shape[0] * shape[1] * 4
         self._spill.truncate((number + 1) * size)
         return np.memmap(self._spill, np.float32, "r+", number * size, shape)
+
+
+def localizations_of(columns: Block) -> Localizations:
+    """As the log has them; sigma_photons is not kept and 0."""
+    named: dict[str, NDArray[Any]] = dict(columns)
+    named["frame_index"] = columns["frame_index"].astype(np.int64)
+    return Localizations(**named, sigma_photons=np.zeros(len(columns["x_nm"]), np.float32))
+
+
+def _moved(columns: Block, drift: Drift, tells_z: bool) -> Block:
+    """Positions where the sample stood at the beginning."""
+    shift = drift.at(columns["frame_index"]).astype(np.float32)
+    names = ("x_nm", "y_nm", "z_nm") if tells_z else ("x_nm", "y_nm")
+    return {name: columns[name] - shift[:, axis] for axis, name in enumerate(names)}

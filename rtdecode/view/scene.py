@@ -158,6 +158,10 @@ class Scene:
         """Show another part of the run, by the shortest way from what stands."""
         self.span, self._contrast_is_due = span, True
 
+    def draw_anew(self) -> None:
+        """The points themselves changed."""
+        self._start_over()
+
     def colour_by(self, column: str) -> None:
         """Colour by a column of `COLOURINGS`, over what the shown points span now."""
         values = self.points.shown_column(column, self.shown_quality)

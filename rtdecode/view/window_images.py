@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rtdecode.core.drift import Drift
 from rtdecode.core.localizations import Localizations
 from rtdecode.core.quality import QualityFilter
 from rtdecode.view.canvas import ColourScale, Region, Style
@@ -119,6 +120,12 @@ class Images:
     def set_style(self, style: Style) -> None:
         """Another way of drawing."""
         self._each(lambda scene: scene.set_style(style))
+
+    def take_off(self, drift: Drift | None) -> None:
+        """Draw positions less the drift, or as they were found."""
+        if self.scene is not None and self.scene.points.drift is not drift:
+            self.scene.points.drift = drift
+            self._each(lambda scene: scene.draw_anew())
 
     def colour_by(self, column: str) -> None:
         """Another colouring, over what the first image spans."""

@@ -17,6 +17,7 @@ KEYS = (
     ("R", "raw frame, localizations circled"),
     ("W", "wide field: sum of the frames"),
     ("F", "filter on or off"),
+    ("D", "take the drift off, where it was measured"),
     ("C", "fit the colours to what is shown"),
     ("P", "pin the contrast"),
     ("+  -", "brighter, darker"),

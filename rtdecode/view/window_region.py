@@ -9,14 +9,15 @@ from typing import Any
 
 from PySide6 import QtWidgets
 
+from rtdecode.core.localizations import Localizations
 from rtdecode.view.image_box import ImageBox, Tool
-from rtdecode.view.points import Block
+from rtdecode.view.points import localizations_of
 from rtdecode.view.region_tab import RegionTab, snippet
 from rtdecode.view.regions import RegionTally, rows_inside
 from rtdecode.view.scene import Scene
 
-Measure = Callable[[Block], float | None]
-"""Resolution in nm of localizations (columns by name, in order of frames); None where it cannot be told."""
+Measure = Callable[[Localizations], str]
+"""Resolution of localizations in order of frames, in words: "31 nm (28 to 35)"."""
 
 SHOW_AGAIN_S = 0.3
 TALLY_S = 0.01  # of each refresh
@@ -29,7 +30,7 @@ class RegionWork:
         self._tab, self._box, self._run, self._measure = tab, box, run, measure
         self.tally: RegionTally | None = None
         self._threads: ThreadPoolExecutor | None = None
-        self._measuring: Future[float | None] | None = None
+        self._measuring: Future[str] | None = None
         self._shown_at = 0.0
         self._is_due = False
         tab.rectangle.clicked.connect(lambda: self.take("rectangle"))
@@ -96,7 +97,9 @@ class RegionWork:
         )
         self._threads = self._threads or ThreadPoolExecutor(1, thread_name_prefix="measure")
         self._tab.show_resolution("...")
-        self._measuring = self._threads.submit(lambda: measured(rows_inside(points, outline, quality, rows)))
+        self._measuring = self._threads.submit(
+            lambda: measured(localizations_of(rows_inside(points, outline, quality, rows)))
+        )
 
     def copy(self) -> None:
         """YAML of the region onto the clipboard."""
@@ -118,10 +121,9 @@ class RegionWork:
     def _finish_measuring(self) -> None:
         if self._measuring is None or not self._measuring.done():
             return
-        error, self_done = self._measuring.exception(), self._measuring
-        self._measuring = None
+        done, self._measuring = self._measuring, None
+        error = done.exception()
         if error is not None:
             self._tab.show_resolution("failed")
             return
-        found = self_done.result()
-        self._tab.show_resolution("cannot be told" if found is None else f"{found:.0f} nm (FRC 1/7)")
+        self._tab.show_resolution(done.result())
