@@ -209,8 +209,9 @@ class Canvas:
         def band(rows: tuple[int, int]) -> int:
             return int(draw(self.sums, x_nm, y_nm, *sigmas, steps, shown, RAMP, origin, self._limits, sign, rows))
 
-        found = [band(rows) for rows in bands] if len(bands := self._bands(y_nm)) == 1 else _threads().map(band, bands)
-        self.unusable += 0 if take_away else next(iter(found))
+        bands = self._bands(y_nm)
+        found = [band(bands[0])] if len(bands) == 1 else list(_threads().map(band, bands))
+        self.unusable += 0 if take_away else found[0]
 
     @property
     def _limits(self) -> tuple[float, float]:

@@ -83,7 +83,7 @@ def draw(
         reach_x = int(np.ceil(sigma_x * REACH_SIGMAS))
         if x < -reach_x - 1 or x > width + reach_x:
             continue
-        left, top = int(np.rint(x)) - reach_x, int(np.rint(y)) - reach_y
+        left, top = int(np.floor(x + np.float32(0.5))) - reach_x, int(np.floor(y + np.float32(0.5))) - reach_y
         if ceiling > 0:
             _profile(across, x, sigma_x, left, 2 * reach_x + 1)
             _profile(down, y, sigma_y, top, 2 * reach_y + 1)

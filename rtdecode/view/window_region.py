@@ -9,6 +9,7 @@ from typing import Any
 
 from PySide6 import QtWidgets
 
+from rtdecode.core.drift import Drift
 from rtdecode.core.localizations import Localizations
 from rtdecode.view.image_box import ImageBox, Tool
 from rtdecode.view.points import localizations_of
@@ -33,6 +34,7 @@ class RegionWork:
         self._measuring: Future[str] | None = None
         self._shown_at = 0.0
         self._is_due = False
+        self._drift: Drift | None = None  # that was taken off what is counted
         tab.rectangle.clicked.connect(lambda: self.take("rectangle"))
         tab.polygon.clicked.connect(lambda: self.take("polygon"))
         tab.remove.clicked.connect(self.leave)
@@ -70,9 +72,11 @@ class RegionWork:
         if (
             old is None
             or (old.outline, old.quality, old.first) != (outline, quality, rows[0])
+            or self._drift is not scene.points.drift
             or rows[1] < old.counted_to
         ):
             self.tally, self._is_due = RegionTally(outline, quality, rows), True
+            self._drift = scene.points.drift
         assert self.tally is not None
         before = self.tally.counted_to
         done = self.tally.advance(scene.points, rows[1], TALLY_S)
