@@ -90,9 +90,10 @@ class TimeStrip(QtWidgets.QWidget):
 
     def _end_at(self, x: float) -> str:
         left, right = self.x_of(self.shown[0]), self.x_of(self.shown[1])
-        if abs(x - right) <= GRAB_PX or not self.has_start:
+        near = min(GRAB_PX, (right - left) / 3)  # the middle of a short window can be taken, too
+        if abs(x - right) <= near or not self.has_start:
             return "last"
-        if abs(x - left) <= GRAB_PX:
+        if abs(x - left) <= near:
             return "first"
         return "between" if left < x < right else "last"
 

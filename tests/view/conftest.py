@@ -14,6 +14,16 @@ from rtdecode.core.localizations import Localizations
 from rtdecode.view import window as window_module
 from rtdecode.view.window import screen_problem
 
+RUN_YAML = """
+source: {use: mmcore, frames: 100, exposure_ms: 10}
+model: astigmatic-light
+camera: {px_nm: [100, 100], baseline_adu: 100, e_per_adu: 45, read_noise_e: 74.4, em_gain: 300, spurious_e: 0.002}
+out: demo
+origin: rtdecode demo
+model_name: astigmatic-light
+model_sha256: ""
+versions: {}
+"""
 EXCERPT = Path(__file__).with_name("demo_excerpt.npz")  # the first 100 fitted frames of `rtdecode demo`, 2,391 rows
 
 
@@ -49,7 +59,7 @@ def excerpt() -> Localizations:
 @pytest.fixture
 def demo(tmp_path: Path, excerpt: Localizations) -> Iterator[WrittenRun]:
     """The excerpt as a finished run."""
-    run = WrittenRun(tmp_path / "demo", shape=(64, 64))
+    run = WrittenRun(tmp_path / "demo", shape=(64, 64), run_yaml=RUN_YAML)
     for frame in range(100):
         run.commit(frame, excerpt[excerpt.frame_index == frame])
     run.end()
@@ -61,8 +71,9 @@ def demo(tmp_path: Path, excerpt: Localizations) -> Iterator[WrittenRun]:
 def demo_window(qt: Any, demo: WrittenRun, own_settings: Path) -> Iterator[Any]:
     """A window on the excerpt, all drawn."""
     window = window_module.open_window(demo.folder.path)
-    window.resize(1000, 700)
-    settle(qt, window)
+    window.resize(1000, 720)
+    for _ in range(60):  # until layout and contrast have come to rest
+        settle(qt, window)
     yield window
     window.close()
     window.deleteLater()

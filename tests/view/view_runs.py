@@ -42,10 +42,11 @@ def scattered(n: int, seed: int, shape: tuple[int, int] = SHAPE) -> Localization
 class WrittenRun:
     """A run as its workers would write it, step by step."""
 
-    def __init__(self, path: Path, shape: tuple[int, int] = SHAPE, slots: int = 16) -> None:
-        self.folder = RunFolder.create(path, RUN_YAML)
+    def __init__(self, path: Path, shape: tuple[int, int] = SHAPE, slots: int = 16, run_yaml: str = RUN_YAML) -> None:
+        self.folder = RunFolder.create(path, run_yaml)
         height_px, width_px = shape
-        self.folder.append_event("acquire", "source", height_px=height_px, width_px=width_px, expected=100)
+        roi = {"x0_px": 0, "y0_px": 0, "height_px": height_px, "width_px": width_px, "binning": 1}
+        self.folder.append_event("acquire", "source", **roi, expected=100)
         self.ring = RingWriter.create(path / "test.ring", shape, "uint16", slots, readers=("localize",))
         self.folder.publish_ring(path / "test.ring")
         self.log = LogWriter.open(path)
