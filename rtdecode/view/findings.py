@@ -148,7 +148,7 @@ class ModelCard:
 
 
 def _ranges(card: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    named = {name: card["ranges"].get(name) for name in ("photons", "background", "z_nm")}
+    named = {name: card["ranges"].get(name) for name in ("photons", "background", "z_nm", "density_per_um2")}
     found = {name: (float(pair[0]), float(pair[1])) for name, pair in named.items() if pair}
     return {name: pair for name, pair in found.items() if pair[1] > pair[0]}
 

@@ -79,15 +79,17 @@ class RunWindow(QtWidgets.QMainWindow):
         """One round: read, draw for a moment, show, and come back."""
         if self._closed:
             return  # a resize on the way out asks for one more
-        begun = time.perf_counter()
-        self._stop.tick()
-        self.saving.tick()
-        more = self._read()
-        drawing = self._draw()
-        self._show_panel()
-        at_rest = self.update_seen is not None and self.update_seen.numbers.state == "finished"
-        pause = CATCHING_UP_MS if more or drawing else AT_REST_MS if at_rest else REFRESH_MS
-        self._timer.start(max(round(pause - (time.perf_counter() - begun) * 1e3), CATCHING_UP_MS))
+        begun, pause = time.perf_counter(), AT_REST_MS
+        try:
+            self._stop.tick()
+            self.saving.tick()
+            more = self._read()
+            drawing = self._draw()
+            self._show_panel()
+            at_rest = self.update_seen is not None and self.update_seen.numbers.state == "finished"
+            pause = CATCHING_UP_MS if more or drawing else AT_REST_MS if at_rest else REFRESH_MS
+        finally:  # whatever went wrong in one refresh, the window lives on
+            self._timer.start(max(round(pause - (time.perf_counter() - begun) * 1e3), CATCHING_UP_MS))
 
     @property
     def is_up_to_date(self) -> bool:
@@ -218,6 +220,7 @@ class RunWindow(QtWidgets.QMainWindow):
         self._card_is_shown = True
         card = self.follower.card
         self.panel.data.set_card(card)
+        self.panel.trained_density = card.ranges.get("density_per_um2")
         if card.recommended is not None and not self._quality_is_given:
             self.panel.image.set_quality(card.recommended, card.recommended != SHOW_ALL)
             self.images.set_quality(card.recommended)

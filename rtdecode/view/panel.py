@@ -71,6 +71,7 @@ class Panel:
         self._disarm = QtCore.QTimer(self.widget)
         self._disarm.setSingleShot(True)
         self._disarm.timeout.connect(self.disarm)
+        self.trained_density: tuple[float, float] | None = None  # localizations per µm² and frame
         self.percentile, self.pin, self.filter = self.image.percentile, self.image.pin, self.image.filter
 
     def show_numbers(self, numbers: Numbers, shown: int) -> None:
@@ -78,9 +79,19 @@ class Panel:
         words = numbers.state.upper() + (f"\n{numbers.finish}" if numbers.finish else "")
         _set(self.state, words, STATE_COLOUR[numbers.state])
         for name, value in _rows(numbers, shown).items():
-            _set(self.values[name], value, "#ff6b6b" if name == "Lost" and numbers.lost else None)
+            _set(self.values[name], value, self._colour(name, numbers))
         self._show_ring(numbers)
         self.stop.setEnabled(numbers.state == "running")
+
+    def _colour(self, name: str, numbers: Numbers) -> str | None:
+        """Red for lost frames, amber for a density that the model was not trained for."""
+        if name == "Lost" and numbers.lost:
+            return "#ff6b6b"
+        trained, density = self.trained_density, numbers.density_um2
+        if name == "Per µm²" and trained is not None and density is not None and density > trained[1]:
+            self.values[name].setToolTip(f"Localizations in a frame; the model was trained for up to {trained[1]:g}")
+            return "#e8a33d"
+        return None
 
     def mark_data(self, off: list[str]) -> None:
         """Say on the page's name that data leave the training range."""

@@ -103,7 +103,7 @@ class Saving(QtCore.QObject):
         if order.path.suffix.lower() in (*IMAGES, ".tiff"):
             self._save_image(order, scene)
         else:
-            self._export(order.path, scene.shown_quality)
+            self._export(order.path, scene)
 
     def tick(self) -> None:
         """Tell what is finished."""
@@ -145,16 +145,17 @@ class Saving(QtCore.QObject):
         self._tell(f"Writing {order.path} ...")
         self._waiting.append((order.path, self._threads.submit(work)))
 
-    def _export(self, path: Path, quality: QualityFilter) -> None:
+    def _export(self, path: Path, scene: Scene) -> None:
         """By the command, in a process of its own: the viewer knows no foreign format."""
         if self._process is not None:
             self._tell("The export before this one is not finished yet.")
             return
+        words = export_words(self._run_dir, path, scene.shown_quality, scene.points.drift is not None)
         process = self._process = QtCore.QProcess(self)
         process.setProcessChannelMode(QtCore.QProcess.ProcessChannelMode.MergedChannels)
         process.finished.connect(self._exported)
         process.errorOccurred.connect(lambda _: self._exported())
-        process.start(sys.executable, ["-m", "rtdecode", *export_words(self._run_dir, path, quality)])
+        process.start(sys.executable, ["-m", "rtdecode", *words])
         self._tell(f"Writing {path} ...")
 
     def _exported(self) -> None:
@@ -173,15 +174,17 @@ def notes_of(run: str, scene: Scene) -> dict[str, Any]:
         "run": run,
         "filter": scene.shown_quality.as_json(),
         "frames": [first, last],
+        "drift": "taken off" if scene.points.drift is not None else "as found",
         "drawn_by": scene.style.kind,
         "fixed_sigma_nm": scene.style.sigma_nm if scene.style.kind == "fixed" else None,
         "colour": {"by": scene.scale.column, "low": scene.scale.low, "high": scene.scale.high},
     }
 
 
-def export_words(run_dir: Path, path: Path, quality: QualityFilter) -> list[str]:
+def export_words(run_dir: Path, path: Path, quality: QualityFilter, without_drift: bool = False) -> list[str]:
     """Words of `rtdecode export` for a filter."""
     words = ["export", os.fspath(run_dir), "--out", os.fspath(path), "--overwrite"]
+    words += ["--drift"] * without_drift
     singles = {"sigma_xy_nm": "--max-sigma-xy-nm", "sigma_z_nm": "--max-sigma-z-nm", "probability": "--min-probability"}
     for name, option in singles.items():
         if (limit := getattr(quality, name)) is not None:
