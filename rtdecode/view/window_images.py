@@ -209,4 +209,4 @@ class Images:
         one.redraw = True
         if one is self.first and one.pane.is_whole and one.scene is not None:
             one.pane.show_all(one.scene.field)
-        self._changed()
+        self._moved(self.first, self.second)  # one of them had the old size when the other moved it

@@ -100,6 +100,8 @@ def test_golden_images_of_the_run_and_its_last_frames_side_by_side(demo_window: 
     settle(qt, demo_window)
     second = demo_window.images.second
     assert second.pane.widget.isVisible() and second.scene.shown < demo_window.scene.shown / 3
+    assert abs(second.pane.widget.width() - demo_window.pane.widget.width()) <= 1
+    assert second.pane.visible.width_nm == pytest.approx(demo_window.pane.visible.width_nm, rel=0.01)
     for _ in range(60):
         settle(qt, demo_window)
     check("window", small(demo_window, second=True))
