@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,10 @@ from rtdecode.view.labels import round_length_nm
 SIGMA_FLOOR_PX = 0.5  # a narrower one would vanish between sample points and flicker when it moves
 PERCENTILE = 98.5  # of the density where there is any: shown at full lightness
 GAMMA = 0.5  # lightness = (density / white) ** gamma: one localization is seen beside a thousand
+T = TypeVar("T")
 DUST = 1e-4  # localizations in a pixel
 ALONE_BELOW = 8_192  # localizations: fewer are drawn by one thread, for a fitter may need the other core
-SMALL_IMAGE = 600_000  # bytes: coloured by one thread
+SMALL_IMAGE = 6_000_000  # bytes: coloured by one thread, which need not wait for a core that a fitter has
 THREADS = min(os.cpu_count() or 1, 4)
 RAMP = hue_ramp()
 SRGB = srgb_table()
@@ -210,7 +211,7 @@ class Canvas:
             return int(draw(self.sums, x_nm, y_nm, *sigmas, steps, shown, RAMP, origin, self._limits, sign, rows))
 
         bands = self._bands(y_nm)
-        found = [band(bands[0])] if len(bands) == 1 else list(_threads().map(band, bands))
+        found = _beside(band, bands)
         self.unusable += 0 if take_away else found[0]
 
     @property
@@ -271,7 +272,7 @@ class Canvas:
         if out.size < SMALL_IMAGE:
             part((0, len(out)))
         else:
-            list(_threads().map(part, pairwise(np.linspace(0, len(out), THREADS + 1).astype(int).tolist())))
+            _beside(part, list(pairwise(np.linspace(0, len(out), THREADS + 1).astype(int).tolist())))
         side = self.px_nm * block
         x0, y0 = self.region.x0_nm + columns[0] * self.px_nm, self.region.y0_nm + rows[0] * self.px_nm
         return out, Region(x0, y0, columns[1] * side, rows[1] * side)
@@ -287,6 +288,12 @@ class Canvas:
         row = _blocks(part.y0_nm - self.region.y0_nm, part.y1_nm - self.region.y0_nm, self.px_nm, block)
         column = _blocks(part.x0_nm - self.region.x0_nm, part.x1_nm - self.region.x0_nm, self.px_nm, block)
         return row, column, block
+
+
+def _beside(do: Callable[[tuple[int, int]], T], bands: list[tuple[int, int]]) -> list[T]:
+    """The first band in this thread, the others in threads of their own meanwhile."""
+    others = [_threads().submit(do, band) for band in bands[1:]]
+    return [do(bands[0]), *(other.result() for other in others)]
 
 
 @cache
