@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from view_runs import WrittenRun, wait_until
+from view_runs import EXCERPT, WrittenRun, settle
 
 from rtdecode.core.localizations import Localizations
 from rtdecode.view import window as window_module
@@ -24,7 +24,6 @@ model_name: astigmatic-light
 model_sha256: ""
 versions: {}
 """
-EXCERPT = Path(__file__).with_name("demo_excerpt.npz")  # the first 100 fitted frames of `rtdecode demo`, 2,391 rows
 
 
 @pytest.fixture(scope="session")
@@ -77,11 +76,4 @@ def demo_window(qt: Any, demo: WrittenRun, own_settings: Path) -> Iterator[Any]:
     yield window
     window.close()
     window.deleteLater()
-    qt.processEvents()
-
-
-def settle(qt: Any, window: Any, condition: Callable[[], bool] | None = None) -> None:
-    """Let the window work until all is drawn and `condition` holds."""
-    wait_until(lambda: window.is_up_to_date and (condition is None or condition()), qt.processEvents)
-    window.refresh()
     qt.processEvents()

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import EXCERPT, settle
 from numpy.typing import NDArray
-from view_runs import WrittenRun, localizations_at, wait_until
+from view_runs import EXCERPT, WrittenRun, localizations_at, settle, wait_until
 
 from rtdecode.core.drift import Drift
 from rtdecode.core.localizations import Localizations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from rtdecode.streams.run_folder import RunFolder
 
 SHAPE, PX_NM = (24, 32), 100.0  # rows, columns: not square, so that swapped axes show
 RUN_YAML = "camera:\n  px_nm: [100, 100]\nsource:\n  use: mmcore\n"
+
+
+EXCERPT = Path(__file__).with_name("demo_excerpt.npz")
+"""The first 100 fitted frames of `rtdecode demo`, 2,391 rows."""
 
 
 def localizations_at(
@@ -82,3 +87,10 @@ def wait_until(condition: Callable[[], bool], do: Callable[[], object], deadline
         if time.monotonic() > end:
             raise TimeoutError("the condition did not come true")
         do()
+
+
+def settle(qt: Any, window: Any, condition: Callable[[], bool] | None = None) -> None:
+    """Let the window work until all is drawn and `condition` holds."""
+    wait_until(lambda: window.is_up_to_date and (condition is None or condition()), qt.processEvents)
+    window.refresh()
+    qt.processEvents()
