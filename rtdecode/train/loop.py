@@ -68,6 +68,7 @@ def train(config: TrainingConfig, out: Path, ranks: Ranks = ALONE) -> State:
     config = ranks.resolved(config)
     out.mkdir(parents=True, exist_ok=True)
     state = _resume(config, out) or _fresh(config)
+    ranks.check_agreement(config, state.iteration)
     if ranks.is_first:
         cut_curve(out, state.iteration)
     psf = load_psf(config.psf)

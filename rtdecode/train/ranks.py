@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch.distributed
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rtdecode.core.errors import TrainingError
+from rtdecode.core.errors import RtdecodeError, TrainingError
 from rtdecode.train.config import TrainingConfig
 
 
@@ -49,6 +50,25 @@ class Ranks:
         """The shares that this process simulates."""
         return range(self.rank, config.batch.shares or self.world, self.world)
 
+    def check_agreement(self, config: TrainingConfig, iteration: int) -> None:
+        """Every process must call it before its first step; raises TrainingError, in all of them, where one would go
+        on from elsewhere or train something else: gradients would meet all the same, and mean nothing.
+        """
+        if self.world == 1:
+            return
+        mine = torch.tensor([iteration, _fingerprint(config)], dtype=torch.int64, device=config.device)
+        all_of_them = [torch.empty_like(mine) for _ in range(self.world)]
+        torch.distributed.all_gather(all_of_them, mine)
+        places = [tuple(place.tolist()) for place in all_of_them]
+        for rank, (there, what) in enumerate(places):
+            if there != places[0][0]:
+                raise TrainingError(
+                    f"process {rank} of {self.world} would go on at iteration {there}, process 0 at {places[0][0]}: "
+                    "give all of them the same --out, on a disk that all of them see"
+                )
+            if what != places[0][1]:
+                raise TrainingError(f"process {rank} of {self.world} has another configuration than process 0")
+
     def wrapped(self, network: nn.Module) -> nn.Module:
         """The network to call forward on, after whose backward every process has the mean of all gradients."""
         return network if self.world == 1 else DistributedDataParallel(network)
@@ -65,19 +85,53 @@ class Ranks:
 ALONE = Ranks()
 
 
+def _fingerprint(config: TrainingConfig) -> int:
+    """Of all but paths and the device, which differ between machines; 60 bits."""
+    text = config.model_dump_json(exclude={"device", "psf", "start_from"})
+    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+
+
 @contextmanager
 def started_by_torchrun(device: str) -> Iterator[Ranks]:
-    """This process's place as torchrun's environment gives it; gloo on CPUs, nccl on GPUs. `ALONE` without torchrun."""
+    """This process's place as torchrun's environment gives it; gloo on CPUs, nccl on GPUs. `ALONE` without torchrun.
+
+    Raises TrainingError where another process is lost in the middle; errors of all but the first name their process.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if world == 1:
         yield ALONE
         return
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    ranks = Ranks(int(os.environ["RANK"]), world, int(os.environ.get("LOCAL_RANK", "0")))
     on_gpu = device.startswith("cuda")
-    if on_gpu:
-        torch.cuda.set_device(local_rank)
-    torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
     try:
-        yield Ranks(torch.distributed.get_rank(), world, local_rank)
+        if on_gpu:
+            _take_gpu(ranks.local_rank)
+        torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
+        yield ranks
+    except RtdecodeError as error:
+        raise error if ranks.is_first else type(error)(f"process {ranks.rank} of {world}: {error}") from error
+    except RuntimeError as error:
+        if not _is_about_others(error):
+            raise
+        first_line = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"process {ranks.rank} of {world}: another process of this training ended or cannot be reached "
+            f"({first_line}); see what it said, then the same command goes on from the last checkpoint"
+        ) from error
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _take_gpu(local_rank: int) -> None:
+    if local_rank >= torch.cuda.device_count():
+        raise TrainingError(
+            f"this machine has {torch.cuda.device_count()} GPUs that torch can use, and this is its process number "
+            f"{local_rank + 1}; start torchrun with --nproc-per-node {max(1, torch.cuda.device_count())}"
+        )
+    torch.cuda.set_device(local_rank)
+
+
+def _is_about_others(error: RuntimeError) -> bool:
+    """Whether torch.distributed lost a peer; gloo has no class of its own for that."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)

@@ -1,6 +1,9 @@
-"""Several processes: the same clips, losses and weights as one process with all the shares; what cannot be dealt."""
+"""Several processes: the weights of one process with all the shares; one that dies; what cannot be dealt."""
 
 import os
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -40,23 +43,66 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         simulation=SimulationConfig(shape_px=(16, 16), margin_px=6, z_nm=(-500, 500), density_um2=(0.5, 1.5)),
         batch=BatchConfig(clips=2, frames=4),
         optimiser=OptimiserConfig(learning_rate=1e-3, warmup_iterations=1, ema_decay=0.5),
-        iterations=6,
+        iterations=12,
         report_every=2,
+        checkpoint_every=2,
+        calibration_share=0,
+        page_every=0,
     )
     (folder / "train.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     return folder / "train.yaml"
 
 
-def test_two_processes_make_what_one_with_both_shares_makes(path: Path, tmp_path: Path) -> None:
-    start_two(path, tmp_path / "two")
+@pytest.fixture(scope="module")
+def cut_short(path: Path) -> tuple[Path, list[int], list[str]]:
+    """Folder of a training of two processes of which the second was killed; exit statuses, what each said."""
+    out = path.parent / "two"
+    return out, *start_two(path, out, "killed")
+
+
+def test_a_process_that_dies_ends_the_other_with_one_clear_error(
+    cut_short: tuple[Path, list[int], list[str]], path: Path, tmp_path: Path
+) -> None:
+    out, statuses, said = cut_short
+    assert statuses == [1, -signal.SIGKILL]
+    assert said[0].startswith("process 0 of 2: another process of this training ended") and "Traceback" not in said[0]
+    kept = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert 2 <= kept["iteration"] <= 8 and kept["shares"] == 2
+    shutil.copytree(out, tmp_path / "alone")
+    with pytest.raises(TrainingError, match=r"trained with batch\.shares 2, now there are 1; start as many processes"):
+        train(load_training(path), tmp_path / "alone")
+
+
+def test_processes_that_do_not_share_their_folder_are_refused(
+    cut_short: tuple[Path, list[int], list[str]], path: Path
+) -> None:
+    out, *_ = cut_short
+    statuses, said = start_two(path, out, "apart")
+    assert statuses == [1, 1]
+    assert all("process 1 of 2 would go on at iteration 0, process 0 at" in words for words in said)
+
+
+def test_torchrun_goes_on_and_makes_what_one_process_with_both_shares_makes(
+    cut_short: tuple[Path, list[int], list[str]], path: Path, tmp_path: Path
+) -> None:
+    two, *_ = cut_short
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "rtdecode"]
+    done = subprocess.run(
+        [*command, "train", str(path), "--out", str(two)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^iteration 12 ", done.stdout, re.M)) == 1  # the first speaks, and writes
+    assert "shares: 2" in (two / "bundle" / "train.yaml").read_text(encoding="utf-8")
     config = load_training(path)
     both = config.model_copy(update={"batch": config.batch.model_copy(update={"shares": 2})})
     train(both, tmp_path / "one")
-    one, two = (averaged_network(both, tmp_path / name)[0].state_dict() for name in ("one", "two"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=2e-5)
-    columns = [np.genfromtxt(tmp_path / name / "curve.csv", delimiter=",", names=True) for name in ("one", "two")]
-    assert len(columns[0]) == 3
+    weights = [averaged_network(both, out)[0].state_dict() for out in (tmp_path / "one", two)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=2e-5)
+    columns = [np.genfromtxt(out / "curve.csv", delimiter=",", names=True) for out in (tmp_path / "one", two)]
+    assert columns[1]["iteration"].tolist() == [2, 4, 6, 8, 10, 12]
     for name in ("loss", "validation", "gradient_norm"):
         np.testing.assert_allclose(columns[1][name], columns[0][name], rtol=1e-3)
     alone = config.model_copy(update={"iterations": 2})  # half the clips: another loss
@@ -64,8 +110,8 @@ def test_two_processes_make_what_one_with_both_shares_makes(path: Path, tmp_path
     assert np.genfromtxt(tmp_path / "half" / "curve.csv", delimiter=",", names=True)["loss"] != columns[0]["loss"][0]
 
 
-def start_two(path: Path, out: Path) -> None:
-    """Two processes as torchrun starts them."""
+def start_two(path: Path, out: Path, fault: str) -> tuple[list[int], list[str]]:
+    """Exit statuses of two processes placed as torchrun places them, and what they wrote to stderr."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -73,8 +119,9 @@ def start_two(path: Path, out: Path) -> None:
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, child, str(path), str(out)],
+            [sys.executable, child, str(path), str(out), fault],
             env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -85,7 +132,7 @@ def start_two(path: Path, out: Path) -> None:
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], said
+    return [process.returncode for process in processes], said
 
 
 def test_shares_are_dealt_and_together_make_the_batch(path: Path) -> None:
