@@ -24,6 +24,7 @@ from rtdecode.cli import (
     making,
     runs,
     serve,
+    sweeping,
     tools,
 )
 from rtdecode.core.errors import RtdecodeError
@@ -39,7 +40,7 @@ app = typer.Typer(
 _FOR_MODELS = (
     calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, engine, benchmark,
 )  # fmt: skip
-for group in (runs, serve, decide, files, exchange, analysing, batch, making, *_FOR_MODELS, tools):
+for group in (runs, serve, decide, files, exchange, analysing, batch, making, sweeping, *_FOR_MODELS, tools):
     group.register(app)
 
 

@@ -48,11 +48,11 @@ def load_training(path: Path) -> TrainingConfig:
     config = load_yaml(path, TrainingConfig)
     absolute = {"psf": (path.parent / config.psf).resolve()}
     if config.start_from is not None:
-        absolute["start_from"] = _start(path, config.start_from)
+        absolute["start_from"] = start_beside(path, config.start_from)
     return config.model_copy(update=absolute)
 
 
-def _start(path: Path, given: Path) -> Path:
+def start_beside(path: Path, given: Path) -> Path:
     """A folder beside the configuration, else the shipped bundle of this name."""
     beside = (path.parent / given).resolve()
     return ModelBundle.load(given).folder if len(given.parts) == 1 and not beside.exists() else beside
