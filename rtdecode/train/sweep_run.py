@@ -107,6 +107,8 @@ class Sweep:
                 self._running.add(process)
             status = process.wait()
             self._running.discard(process)
+        if self._stopped:
+            return "stopped; the same command goes on"
         return _reason(status, folder / LOG, began)
 
     def _stop(self) -> None:
@@ -120,7 +122,8 @@ def _reason(status: int, log: Path, began: int) -> str:
     if status == 0:
         return ""
     if status < 0:
-        return f"its process was ended by {signal.Signals(-status).name} (memory?)"
+        name = signal.Signals(-status).name
+        return f"its process was ended by {name}" + (", as a machine without memory does" if name == "SIGKILL" else "")
     said = log.read_bytes()[began:].decode("utf-8", "replace").strip()
     return said.splitlines()[-1].strip() if said else f"its process ended with status {status}"
 

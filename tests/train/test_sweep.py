@@ -161,7 +161,7 @@ def test_a_process_that_is_killed_is_a_failure_with_a_reason(base: Path, tmp_pat
 
     sweep = Sweep(tmp_path / "out", JUDGE, 1, kill_it)
     (outcome,) = sweep.run([variant], 1)
-    assert outcome.summary is None and "ended by SIGKILL" in outcome.error
+    assert outcome.summary is None and "ended by SIGKILL, as a machine without memory" in outcome.error
     assert "SIGKILL" in table_of("Sweep", [outcome, Outcome(variant, None, "x")]).markdown()
 
 
