@@ -57,7 +57,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cut_short(path: Path) -> tuple[Path, list[int], list[str]]:
     """Folder of a training of two processes of which the second was killed; exit statuses, what each said."""
     out = path.parent / "two"
-    return out, *start_two(path, out, "killed")
+    train(with_both_shares(path).model_copy(update={"iterations": 2}), path.parent / "apart-0")
+    return out, *start_two(path, out)
 
 
 def test_a_process_that_dies_ends_the_other_with_one_clear_error(
@@ -65,7 +66,7 @@ def test_a_process_that_dies_ends_the_other_with_one_clear_error(
 ) -> None:
     out, statuses, said = cut_short
     assert statuses == [1, -signal.SIGKILL]
-    assert said[0].startswith("process 0 of 2: another process of this training ended") and "Traceback" not in said[0]
+    assert "\nprocess 0 of 2: another process of this training ended" in said[0] and "Traceback" not in said[0]
     kept = torch.load(out / "checkpoint.pt", weights_only=True)
     assert 2 <= kept["iteration"] <= 8 and kept["shares"] == 2
     shutil.copytree(out, tmp_path / "alone")
@@ -74,12 +75,11 @@ def test_a_process_that_dies_ends_the_other_with_one_clear_error(
 
 
 def test_processes_that_do_not_share_their_folder_are_refused(
-    cut_short: tuple[Path, list[int], list[str]], path: Path
+    cut_short: tuple[Path, list[int], list[str]],
 ) -> None:
-    out, *_ = cut_short
-    statuses, said = start_two(path, out, "apart")
-    assert statuses == [1, 1]
-    assert all("process 1 of 2 would go on at iteration 0, process 0 at" in words for words in said)
+    *_, said = cut_short
+    refusal = "process 1 of 2 would go on at iteration 0, process 0 at 2: give all of them the same --out"
+    assert all(words.startswith(refusal) for words in said)
 
 
 def test_torchrun_goes_on_and_makes_what_one_process_with_both_shares_makes(
@@ -95,8 +95,7 @@ def test_torchrun_goes_on_and_makes_what_one_process_with_both_shares_makes(
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"^iteration 12 ", done.stdout, re.M)) == 1  # the first speaks, and writes
     assert "shares: 2" in (two / "bundle" / "train.yaml").read_text(encoding="utf-8")
-    config = load_training(path)
-    both = config.model_copy(update={"batch": config.batch.model_copy(update={"shares": 2})})
+    both = with_both_shares(path)
     train(both, tmp_path / "one")
     weights = [averaged_network(both, out)[0].state_dict() for out in (tmp_path / "one", two)]
     for name, value in weights[0].items():
@@ -105,12 +104,18 @@ def test_torchrun_goes_on_and_makes_what_one_process_with_both_shares_makes(
     assert columns[1]["iteration"].tolist() == [2, 4, 6, 8, 10, 12]
     for name in ("loss", "validation", "gradient_norm"):
         np.testing.assert_allclose(columns[1][name], columns[0][name], rtol=1e-3)
-    alone = config.model_copy(update={"iterations": 2})  # half the clips: another loss
+    alone = load_training(path).model_copy(update={"iterations": 2})  # half the clips: another loss
     train(alone, tmp_path / "half")
     assert np.genfromtxt(tmp_path / "half" / "curve.csv", delimiter=",", names=True)["loss"] != columns[0]["loss"][0]
 
 
-def start_two(path: Path, out: Path, fault: str) -> tuple[list[int], list[str]]:
+def with_both_shares(path: Path) -> TrainingConfig:
+    """For one process, what two do."""
+    config = load_training(path)
+    return config.model_copy(update={"batch": config.batch.model_copy(update={"shares": 2})})
+
+
+def start_two(path: Path, out: Path) -> tuple[list[int], list[str]]:
     """Exit statuses of two processes placed as torchrun places them, and what they wrote to stderr."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -119,7 +124,7 @@ def start_two(path: Path, out: Path, fault: str) -> tuple[list[int], list[str]]:
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, child, str(path), str(out), fault],
+            [sys.executable, child, str(path), str(out)],
             env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -1,6 +1,6 @@
-"""A process among several that train, with a fault: `python training_ranks.py CONFIG OUT FAULT`.
+"""A process among several that train, with two faults: `python training_ranks.py CONFIG OUT`.
 
-The last process is killed in the middle (FAULT `killed`), or has a folder of its own in which nothing lies (`apart`).
+First each has a folder of its own, which is refused; then they train, and the last one is killed in the middle.
 """
 
 import os
@@ -31,14 +31,16 @@ def killed(config: TrainingConfig, psf: Psf, iteration: int, shares: Iterable[in
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    place, fault = Path(sys.argv[2]), sys.argv[3]
+    config, out = load_training(Path(sys.argv[1])), Path(sys.argv[2])
     try:
         with started_by_torchrun("cpu") as ranks:
             assert ranks.world == 2
-            if not ranks.is_first and fault == "killed":
+            try:
+                train(config, out.with_name(f"apart-{ranks.rank}"), ranks)
+            except TrainingError as error:
+                print(error, file=sys.stderr)
+            if not ranks.is_first:
                 batches.batch_of = killed
-            elif not ranks.is_first:
-                place = place.with_name(place.name + "-apart")
-            train(load_training(Path(sys.argv[1])), place, ranks)
+            train(config, out, ranks)
     except TrainingError as error:
         sys.exit(str(error))
