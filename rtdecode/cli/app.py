@@ -26,6 +26,7 @@ from rtdecode.cli import (
     serve,
     sweeping,
     tools,
+    volumes,
 )
 from rtdecode.core.errors import RtdecodeError
 
@@ -40,7 +41,8 @@ app = typer.Typer(
 _FOR_MODELS = (
     calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, engine, benchmark,
 )  # fmt: skip
-for group in (runs, serve, decide, files, exchange, analysing, batch, making, sweeping, *_FOR_MODELS, tools):
+_FOR_RUNS = (runs, serve, decide, files, exchange, analysing, volumes, batch)
+for group in (*_FOR_RUNS, making, sweeping, *_FOR_MODELS, tools):
     group.register(app)
 
 

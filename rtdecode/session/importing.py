@@ -45,7 +45,7 @@ def import_table(path: Path, name: str, out: Path, px_nm: tuple[float, float] | 
             _note_source(folder, path, table, found, n_frames)
             close_run(folder, Outcome.completed())
         except BaseException:  # Ctrl-C, too: a run that is not whole is none
-            _remove(folder)
+            remove_unfinished(folder)
             raise
         finally:
             folder.release_reserve()
@@ -116,7 +116,7 @@ def _shape(found: Spooled, px_nm: tuple[float, float]) -> tuple[int, int]:
     return rows, columns
 
 
-def _remove(folder: RunFolder) -> None:
+def remove_unfinished(folder: RunFolder) -> None:
     """A run that is not whole is none."""
     for path in folder.path.iterdir():
         if path.is_file():

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from rtdecode.core.drift import Drift
-from rtdecode.core.errors import RunFolderError
+from rtdecode.core.errors import ConfigError, RunFolderError
 from rtdecode.core.localizations import Localizations
 from rtdecode.session.exporting import bundle_of, parts_of, recommended_filter
+from rtdecode.session.volume_plan import VOLUME_JSON
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.streams.drift_file import NAME as DRIFT
 from rtdecode.streams.drift_file import read_drift, write_drift
@@ -24,7 +25,15 @@ CURVE_POINTS = 120
 
 
 def measure_drift(folder: RunFolder) -> Drift:
-    """Of the localizations that pass the model's filter; written to drift.csv. Raises LogError, FileFormatError."""
+    """Of the localizations that pass the model's filter; written to drift.csv. Raises LogError, FileFormatError.
+
+    ConfigError for a volume: its frames are planes, and the way from one to the next is no drift.
+    """
+    if (folder.path / VOLUME_JSON).exists():
+        raise ConfigError(
+            f"{folder.path}: is a volume, its frames are planes; measure each plane's run, and "
+            "say take_off_drift in the plan"
+        )
     from rtdecode.analysis.drift import estimate_drift
 
     drift = estimate_drift(_good(folder))
@@ -99,7 +108,7 @@ def measure_at_end(folder: RunFolder, n_localizations: int) -> None:
     """What was not measured yet, where that takes seconds; larger runs are measured when somebody asks."""
     if not 0 < n_localizations <= AT_ONCE:
         return
-    if not (folder.path / DRIFT).exists():
+    if not (folder.path / DRIFT).exists() and not (folder.path / VOLUME_JSON).exists():
         measure_drift(folder)
     if not (folder.path / RESOLUTION).exists():
         measure_resolution(folder)

@@ -59,8 +59,10 @@ def _timing(report: dict[str, Any], latency: dict[str, Any]) -> list[tuple[str, 
 
 def _imported_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """Of a table that another program made: no frame was received or fitted here, and nothing was timed."""
-    rows = [("made by", "another program"), ("frames", f"{report['frames']['expected']}")]
+    made_by = str(report.get("made_by", "another program"))  # a volume says who it is, and its planes
+    rows = [("made by", made_by), ("frames", f"{report['frames']['expected']}")]
     rows += [("localizations", f"{report['localizations']}")]
+    rows += [(str(name), str(words)) for name, words in report.get("planes", [])]
     rows += _score_rows(report["score"]) if "score" in report else []
     return rows + [("warning", warning) for warning in report["warnings"]]
 

@@ -29,6 +29,7 @@ SMALL_IMAGE = 6_000_000  # bytes: coloured by one thread, which need not wait fo
 THREADS = min(os.cpu_count() or 1, 4)
 RAMP = hue_ramp()
 SRGB = srgb_table()
+_WHOLE = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +190,16 @@ class Canvas:
         self.add_columns(dict(localizations.columns()))
 
     def add_columns(
-        self, columns: Mapping[str, NDArray[Any]], shown: NDArray[np.bool_] | None = None, *, take_away: bool = False
+        self,
+        columns: Mapping[str, NDArray[Any]],
+        shown: NDArray[np.bool_] | None = None,
+        *,
+        take_away: bool = False,
+        shares: NDArray[np.float32] | None = None,
     ) -> None:
         """As `add` for bare columns by name, of the rows that are `shown`; `take_away` undoes an earlier call.
 
+        `shares` (N,): how much of each is drawn (of one that a slice cuts, a part); None: all of it.
         What taking away leaves of a weight by rounding, 1e-6 of it, is black.
         """
         x_nm, y_nm = columns["x_nm"], columns["y_nm"]
@@ -206,9 +213,10 @@ class Canvas:
         self._dust = DUST if take_away else self._dust
         origin = (self.region.x0_nm, self.region.y0_nm, 1.0 / self.px_nm)
         sign = -1.0 if take_away else 1.0
+        parts = _WHOLE if shares is None else shares
 
         def band(rows: tuple[int, int]) -> int:
-            return int(draw(self.sums, x_nm, y_nm, *sigmas, steps, shown, RAMP, origin, self._limits, sign, rows))
+            return int(draw(self.sums, x_nm, y_nm, *sigmas, steps, shown, parts, RAMP, origin, self._limits, sign, rows))
 
         bands = self._bands(y_nm)
         found = _beside(band, bands)

@@ -49,6 +49,7 @@ def draw(
     sigma_y_nm: NDArray[np.float32],
     steps: NDArray[np.float32],  # (N,) place on the ramp, in entries
     shown: NDArray[np.bool_],  # (N,)
+    shares: NDArray[np.float32],  # (N,) how much of each is drawn, or (0,): all
     ramp: NDArray[np.float32],  # (S, 2) OKLab a, b
     origin: tuple[float, float, float],  # x0_nm, y0_nm, pixels per nm
     limits: tuple[float, float],  # smallest and largest sigma in pixels; largest 0: a point in one pixel
@@ -94,8 +95,9 @@ def draw(
         first, last = max(left, 0), min(left + 2 * reach_x + 1, width)
         if first >= last:
             continue
+        share = np.float32(sign) * shares[n] if len(shares) else np.float32(sign)
         for k in range(last - first):
-            value = across[first - left + k] * np.float32(sign)
+            value = across[first - left + k] * share
             coloured[3 * k], coloured[3 * k + 1], coloured[3 * k + 2] = value, value * a, value * b
         for row in range(max(top, band[0]), min(top + 2 * reach_y + 1, band[1])):
             start = 3 * (row * width + first)
