@@ -48,6 +48,8 @@ def verdict(report: dict[str, Any]) -> tuple[str, bool]:
     frames = report["frames"]
     if report.get("source", {}).get("use") == IMPORTED:
         count, all_frames = count_words(report["localizations"]), count_words(frames["expected"])
+        if "made_by" in report:
+            return f"{count} localizations, made by {report['made_by']}, {all_frames} frames", True
         return f"Imported: {count} localizations of another program in {all_frames} frames", True
     lost, rejected = frames["lost_before"] + frames["lost_in_ring"], frames["rejected"]
     fitted = f"{count_words(frames['fitted'])} of {count_words(frames['expected'])} frames fitted"
