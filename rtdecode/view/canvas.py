@@ -216,7 +216,9 @@ class Canvas:
         parts = _WHOLE if shares is None else shares
 
         def band(rows: tuple[int, int]) -> int:
-            return int(draw(self.sums, x_nm, y_nm, *sigmas, steps, shown, parts, RAMP, origin, self._limits, sign, rows))
+            return int(
+                draw(self.sums, x_nm, y_nm, *sigmas, steps, shown, parts, RAMP, origin, self._limits, sign, rows)
+            )
 
         bands = self._bands(y_nm)
         found = _beside(band, bands)
