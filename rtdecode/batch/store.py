@@ -10,11 +10,13 @@ from typing import Any
 
 from rtdecode.batch.blocks import BlockTask, about_block, file_name, key_of, spans
 from rtdecode.core.errors import RunFolderError
+from rtdecode.sources.addresses import Address, place_of
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.streams.files import write_atomically
 from rtdecode.streams.run_folder import RunFolder
 
 BLOCKS, JOB = ".blocks", "job.json"
+_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime", "created")  # as the stores call them
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,10 @@ def finished_run(job: Job) -> RunFolder | None:
 
 def fingerprint(record: RunRecord) -> dict[str, Any]:
     """Name, size and time of each file of a recording; of an address what its store says."""
-    path = str(record.source.fields["path"])
-    if "://" in path:
-        return _remote_fingerprint(path)
-    place = Path(path)
+    place = place_of(record.source.fields["path"])
+    if isinstance(place, Address):
+        return _remote_fingerprint(place)
+    place = Path(place)
     files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else _beside(place)
     digest, count, size = hashlib.sha256(), 0, 0
     for file in files:
@@ -109,15 +111,11 @@ def _beside(path: Path) -> list[Path]:
     return sorted(p for p in path.parent.glob(f"{stem}*") if p.is_file())
 
 
-def _remote_fingerprint(path: str) -> dict[str, Any]:
-    import fsspec
-
-    store, root = fsspec.core.url_to_fs(path)
+def _remote_fingerprint(address: Address) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
-    listed = store.find(root, detail=True)
-    for name in sorted(listed):
-        about = listed[name]
-        mark = about.get("ETag") or about.get("mtime") or about.get("created") or ""
+    listed = address.listed()
+    for name, about in sorted(listed.items()):
+        mark = next((about[key] for key in _MARKS if about.get(key)), "")
         digest.update(f"{name} {about.get('size')} {mark}\n".encode())
         size += int(about.get("size") or 0)
     return {"files": len(listed), "bytes": size, "sha256_of_names_sizes_times": digest.hexdigest()}

@@ -75,7 +75,9 @@ def live(
 
 
 def replay(
-    recording: Annotated[Path, typer.Argument(help="TIFF, .npy, NDTiff, OME-Zarr, .dax, .nd2, .raw, a recorded run.")],
+    recording: Annotated[
+        str, typer.Argument(help="TIFF, .npy, NDTiff, OME-Zarr, .dax, .nd2, .raw, a recorded run; or s3://...")
+    ],
     model: Model = DEMO_MODEL,
     camera: Annotated[
         Path | None, typer.Option(help="YAML of its camera. Default: a recorded run's own, else the model's.")
@@ -101,7 +103,11 @@ def replay(
 
     Example: [bold]rtdecode replay movie.tif --model astigmatic-light --camera emccd.yaml --out runs/movie[/bold]
     """
-    source: dict[str, Any] = {"use": "replay", "path": str(recording.resolve()), "pace": _pace(pace), "units": units}
+    from rtdecode.sources.addresses import Address, place_of
+
+    place = place_of(recording)
+    place = Path(place).resolve() if not isinstance(place, Address) else place
+    source: dict[str, Any] = {"use": "replay", "path": str(place), "pace": _pace(pace), "units": units}
     config = _config(
         "rtdecode replay",
         source=source | {"first": first, "last": last} | _part(channel, position, z) | _lose(lose),
@@ -109,7 +115,7 @@ def replay(
         camera=_camera(camera),
         allow_camera_mismatch=allow_camera_mismatch,
         engine={"use": engine, "precision": precision},
-        out=_out(out, recording.stem or "replay"),
+        out=_out(out, Path(place.name).stem or "replay"),
         view=not no_view,
     )
     _run(config, "rtdecode replay", inline=inline)

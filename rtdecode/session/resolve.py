@@ -16,6 +16,7 @@ from rtdecode.fit import engines
 from rtdecode.fit.bundle import ModelBundle
 from rtdecode.fit.fitter import check_camera
 from rtdecode.sources import BUILT_IN
+from rtdecode.sources.addresses import place_of
 from rtdecode.sources.replay import ReplaySource
 from rtdecode.stages.build import build_source
 from rtdecode.stages.run_record import RunRecord, versions
@@ -90,10 +91,12 @@ def _told_of(camera_from: str) -> Iterator[None]:
 def _recorded_camera(config: RunConfig) -> tuple[Camera | None, str]:
     """The camera that a recorded run was told of, and where; (None, "") for other sources, or where it was assumed."""
     path = config.source.fields.get("path")
-    if config.source.use != "replay" or not isinstance(path, str) or not (Path(path) / "run.yaml").is_file():
+    path = place_of(path)
+    path = Path(path) if isinstance(path, str) else path
+    if config.source.use != "replay" or not isinstance(path, Path) or not (path / "run.yaml").is_file():
         return None, ""
     try:
-        run = RunRecord.of_run(folder := RunFolder.open(Path(path)))
+        run = RunRecord.of_run(folder := RunFolder.open(path))
     except RtdecodeError:
         return None, ""  # of another version: its frames are readable all the same
     return (None, "") if run.camera is None or run.camera_assumed else (run.camera, str(folder.run_yaml))

@@ -9,29 +9,55 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from rtdecode.core.errors import RecordingError
 from rtdecode.core.yaml_files import yaml_fault
+from rtdecode.sources.addresses import Address, Place, open_raw, size_of
 from rtdecode.sources.recording import Pixels, Recording, steady_times_ns, unusable
 
 _PICASSO_KEYS = ("Frames", "Height", "Width", "Data Type")
 
 
 class NpyRecording(Recording):
-    """A `.npy` of shape (frames, rows, columns), or one frame (rows, columns); mapped, never loaded whole."""
+    """A `.npy` of shape (frames, rows, columns), or one frame (rows, columns).
 
-    def __init__(self, path: Path) -> None:
+    Never loaded whole: mapped or, in a store, read frame by frame.
+    """
+
+    def __init__(self, path: Place) -> None:
         self.path = path
         shape, fortran, dtype, offset = _npy_header(path)
         stated, self.shape, self.dtype = *_movie_shape(path, shape), dtype
         frame_bytes = int(np.prod(self.shape)) * dtype.itemsize
         whole = stated if fortran else 1  # in Fortran order every frame reaches to the file's end
         self.n_frames, self.incomplete = whole_frames(path, offset, stated, frame_bytes, "its header", at_least=whole)
+        if isinstance(path, Address):
+            self._frames: Any = _StoredFrames(path, offset, self.shape, dtype, fortran)
+            return
         order: Any = "F" if fortran else "C"
         block = np.memmap(path, dtype, "r", offset, (self.n_frames, *self.shape)[-len(shape) :], order)
-        self._frames: NDArray[np.generic] = np.asarray(block).reshape(self.n_frames, *self.shape)  # (N, H, W)
+        self._frames = np.asarray(block).reshape(self.n_frames, *self.shape)  # (N, H, W)
 
     def frame(self, position: int) -> Pixels:
         """See Recording.frame."""
         pixels: Pixels = self._frames[position]
+        return pixels
+
+
+class _StoredFrames:
+    """Frames of a `.npy` in a store, each read when it is asked for."""
+
+    def __init__(
+        self, address: Address, offset: int, shape: tuple[int, int], dtype: np.dtype[np.generic], fortran: bool
+    ) -> None:
+        if fortran:
+            raise unusable(address, "in Fortran order, where every frame reaches to the file's end", "C order",
+                           "Save numpy.ascontiguousarray of it.")  # fmt: skip
+        self._file, self._offset, self._shape, self._dtype = address.open(), offset, shape, dtype
+
+    def __getitem__(self, position: int) -> Pixels:
+        n_bytes = int(np.prod(self._shape)) * self._dtype.itemsize
+        self._file.seek(self._offset + position * n_bytes)
+        pixels: Pixels = np.frombuffer(self._file.read(n_bytes), self._dtype).reshape(self._shape)
         return pixels
 
 
@@ -60,21 +86,23 @@ class PicassoRecording(Recording):
         return steady_times_ns(stated / 1e3 if isinstance(stated, int | float) else None, self.n_frames)
 
 
-def _npy_header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+def _npy_header(path: Place) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
     """Shape, whether in Fortran order, element type, and where the numbers begin."""
     try:
-        with path.open("rb") as file:
+        with open_raw(path) as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran, dtype = read(file)
             return shape, fortran, dtype, file.tell()
+    except RecordingError:
+        raise
     except Exception as error:  # numpy parses the header as Python text, which may fail in any way
         raise unusable(
             path, f"the header of this .npy is damaged ({error})", "an array written by numpy.save", "Save it again."
         ) from error
 
 
-def _movie_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
+def _movie_shape(path: Place, shape: tuple[int, ...]) -> tuple[int, tuple[int, int]]:
     if len(shape) == 4 or (len(shape) == 3 and shape[2] in (3, 4) and shape[0] > 4):
         raise unusable(
             path,
@@ -90,13 +118,13 @@ def _movie_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, tuple[int, in
 
 
 def whole_frames(
-    path: Path, offset: int, stated: int, frame_bytes: int, by: str, *, exact: bool = False, at_least: int = 1
+    path: Place, offset: int, stated: int, frame_bytes: int, by: str, *, exact: bool = False, at_least: int = 1
 ) -> tuple[int, str | None]:
     """Frames that lie whole in the file, and what is wrong where they are fewer than `by` has stated.
 
     Raises RecordingError below `at_least` frames, and where `exact` for a file longer than stated.
     """
-    size, needed = path.stat().st_size, offset + stated * frame_bytes
+    size, needed = size_of(path), offset + stated * frame_bytes
     if exact and size > needed:
         raise unusable(
             path,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rtdecode.core.errors import RecordingError
+from rtdecode.sources.addresses import Place
 from rtdecode.sources.recording import unusable
 
 Value = int | str
@@ -26,7 +26,7 @@ class Choice:
         """What was chosen on that axis; None for an axis without a key."""
         return getattr(self, axis) if axis in KEYS else None
 
-    def pick(self, path: Path, axis: str, there: Sequence[Value]) -> Value:
+    def pick(self, path: Place, axis: str, there: Sequence[Value]) -> Value:
         """The one value of `there` that was chosen, by its name or, where all are names, by its place from 0.
 
         Without a choice there may be only one. Raises RecordingError with the list of what there is.
@@ -39,7 +39,7 @@ class Choice:
             raise not_one(path, axis, there, wanted)
         return found
 
-    def check_unused(self, path: Path, kind: str) -> None:
+    def check_unused(self, path: Place, kind: str) -> None:
         """Refuse keys for a recording that has no such axes: they would be ignored in silence."""
         given = [key for key in KEYS if getattr(self, key) is not None]
         if given:
@@ -58,7 +58,7 @@ def match(wanted: Value, there: Sequence[Value]) -> Value | None:
     return None
 
 
-def not_one(path: Path, axis: str, there: Sequence[Value], wanted: Value | None) -> RecordingError:
+def not_one(path: Place, axis: str, there: Sequence[Value], wanted: Value | None) -> RecordingError:
     """The error for an axis on which one value must be chosen, or on which there is no such value."""
     listed = ", ".join(str(value) for value in there[:_SHOWN]) + (", ..." if len(there) > _SHOWN else "")
     what = {"z": "z planes"}.get(axis, f"{axis}s") if len(there) > 1 else axis

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rtdecode.core.errors import SourceError
 from rtdecode.core.extras import install
+from rtdecode.sources.addresses import Place
 from rtdecode.sources.choice import Choice, Value, movie_axis
 from rtdecode.sources.recording import Pixels, Recording, unusable
 
@@ -101,7 +102,7 @@ class Nd2Recording(Recording):
         return list(names if len(set(names)) == self._n_channels else range(self._n_channels))
 
 
-def _sequence(path: Path, loops: list[dict[str, int]], choice: Choice) -> list[int]:
+def _sequence(path: Place, loops: list[dict[str, int]], choice: Choice) -> list[int]:
     """Numbers in the file of the movie's frames in order, out of the (T, P, Z, ...) of each frame."""
     there = {axis: sorted({place.get(axis, 0) for place in loops}) for axis in {*_LOOPS, *loops[0]} - {"C"}}
     movie = movie_axis({name: len(there[axis]) for axis, name in _LOOPS.items()}, choice)
@@ -124,5 +125,5 @@ def _open(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> Exception:
+def _damaged(path: Place, error: Exception) -> Exception:
     return unusable(path, f"truncated or damaged ({error})", "an .nd2 that is complete", "Copy it again.")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtdecode.sources.addresses import Place
 from rtdecode.sources.choice import KEYS, Choice, Value, movie_axis, not_one
 from rtdecode.sources.ndtiff_index import INDEX_NAME, Clock, Entry, FrameFiles, parse_entries
 from rtdecode.sources.recording import Pixels, Recording, unusable
@@ -21,7 +21,7 @@ class NdtiffRecording(Recording):
     A data set that its writer did not finish is `incomplete`: its frames are whole, but not known to be all.
     """
 
-    def __init__(self, folder: Path, choice: Choice) -> None:
+    def __init__(self, folder: Place, choice: Choice) -> None:
         self.path = folder
         content = (folder / INDEX_NAME).read_bytes()
         entries, used = parse_entries(folder, content)
@@ -90,7 +90,7 @@ class NdtiffRecording(Recording):
         return None
 
 
-def chosen_frames(folder: Path, entries: list[Entry], choice: Choice) -> dict[int, Entry]:
+def chosen_frames(folder: Place, entries: list[Entry], choice: Choice) -> dict[int, Entry]:
     """Entries of the movie by their place on its axis; RecordingError lists what would have to be chosen."""
     if not entries:
         raise unusable(folder, "an NDTiff data set without a frame", "at least one", "Was it stopped at once?")
@@ -125,7 +125,7 @@ def is_part(entry: Entry, fixed: Mapping[str, Value]) -> bool:
     return all(entry.axes.get(axis, value) == value for axis, value in fixed.items())
 
 
-def _numbered(folder: Path, entries: list[Entry], movie: str) -> dict[int, Entry]:
+def _numbered(folder: Place, entries: list[Entry], movie: str) -> dict[int, Entry]:
     """By time; what was saved twice counts as it was saved last."""
     frames = {int(entry.axes.get(movie, 0)): entry for entry in entries}
     if min(frames) < 0:

@@ -11,13 +11,14 @@ import re
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import FileIO
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from io import RawIOBase
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 import numpy as np
 
 from rtdecode.core.errors import RecordingError
+from rtdecode.sources.addresses import Place, open_raw, size_of
 from rtdecode.sources.choice import Value
 from rtdecode.sources.recording import Pixels, unusable
 
@@ -55,12 +56,12 @@ class Entry:
         return self.shape[0] * self.shape[1] * self.dtype.itemsize
 
 
-def is_ndtiff(folder: Path) -> bool:
+def is_ndtiff(folder: Place) -> bool:
     """Whether an NDTiff data set lies there."""
     return (folder / INDEX_NAME).is_file()
 
 
-def parse_entries(folder: Path, content: bytes) -> tuple[list[Entry], int]:
+def parse_entries(folder: Place, content: bytes) -> tuple[list[Entry], int]:
     """Whole entries at the start of `content` and the bytes they take; RecordingError for what is no index.
 
     What follows may be the torn tail of an entry being written, or the zeros that the Java writer puts there.
@@ -74,7 +75,7 @@ def parse_entries(folder: Path, content: bytes) -> tuple[list[Entry], int]:
     return entries, at
 
 
-def _texts(folder: Path, content: bytes, at: int) -> tuple[bytes, bytes, int] | None:
+def _texts(folder: Place, content: bytes, at: int) -> tuple[bytes, bytes, int] | None:
     """Axes, file name and where the numbers begin, if the whole entry is there."""
     found: list[bytes] = []
     for _ in range(2):
@@ -90,7 +91,7 @@ def _texts(folder: Path, content: bytes, at: int) -> tuple[bytes, bytes, int] | 
     return (found[0], found[1], at) if at + _NUMBERS.size <= len(content) else None
 
 
-def _entry(folder: Path, axes: bytes, file: bytes, numbers: tuple[int, ...]) -> Entry:
+def _entry(folder: Place, axes: bytes, file: bytes, numbers: tuple[int, ...]) -> Entry:
     offset, width, height, kind, compression, text_offset, text_length, _ = numbers
     try:
         name, places = file.decode("utf-8"), json.loads(axes)
@@ -110,7 +111,7 @@ def is_axes(places: Any) -> bool:
     return isinstance(places, dict) and all(isinstance(value, int | str) for value in places.values())
 
 
-def _damaged(folder: Path, what: str) -> RecordingError:
+def _damaged(folder: Place, what: str) -> RecordingError:
     return unusable(folder / INDEX_NAME, f"damaged ({what})", "the index of an NDTiff data set", "Copy it again.")
 
 
@@ -120,9 +121,9 @@ class FrameFiles:
     Read, never mapped: under Windows a file that somebody has mapped cannot be cut to its length by its writer.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
-        self._files: dict[str, FileIO] = {}
+        self._files: dict[str, RawIOBase] = {}
 
     def pixels(self, entry: Entry) -> Pixels:
         """(H, W) as stored; RecordingError where the file ends before."""
@@ -146,7 +147,7 @@ class FrameFiles:
 
     def size(self, name: str) -> int:
         """Bytes of the file by now."""
-        return (self.folder / name).stat().st_size
+        return size_of(self.folder / name)
 
     def cut(self, entry: Entry) -> RecordingError:
         """The error for a frame that reaches beyond its file."""
@@ -157,10 +158,10 @@ class FrameFiles:
             "Copy the data set again.",
         )
 
-    def _file(self, name: str) -> FileIO:
+    def _file(self, name: str) -> RawIOBase:
         if name not in self._files:
             try:
-                self._files[name] = FileIO(self.folder / name)
+                self._files[name] = open_raw(self.folder / name)
             except FileNotFoundError as error:
                 raise unusable(self.folder, f"the file {name} is missing", "every file that its index names",
                                "Copy the data set whole.") from error  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rtdecode.core.errors import RecordingError
+from rtdecode.sources.addresses import Address, Place
 from rtdecode.sources.arrays import NpyRecording, PicassoRecording
 from rtdecode.sources.choice import Choice
 from rtdecode.sources.dax import DaxRecording
@@ -21,6 +22,7 @@ MOVIES = (
     "a .npy array, TIFF files, an NDTiff or OME-Zarr folder, .nd2, .dax with its .inf, Picasso's .raw with its "
     ".yaml, or the folder of a recorded run"
 )
+IN_STORES = "an OME-Zarr, an NDTiff data set or a .npy array"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (also .npz, .ome.zarr.zip, .docx)",
     b"\x89HDF": "an HDF5 file (localizations of Picasso or DECODE, or a movie in HDF5)",
@@ -32,13 +34,35 @@ _FOREIGN = {
 }
 
 
-def open_recording(path: Path, choice: Choice | None = None) -> Recording:
-    """Open whatever movie lies at `path`; raises RecordingError that says what was found instead."""
+def open_recording(path: Place, choice: Choice | None = None) -> Recording:
+    """Open whatever movie lies there; raises RecordingError that says what was found instead."""
     choice = choice or Choice()
+    if isinstance(path, Address):
+        return _open_address(path, choice)
     try:
         return _open_folder(path, choice) if path.is_dir() else _open_file(path, choice)
     except OSError as error:
         raise unusable(path, f"cannot be read ({error.strerror or error})", "a readable file", "Check it.") from error
+
+
+def _open_address(address: Address, choice: Choice) -> Recording:
+    """What is read there by block; other formats, whose readers need a file system, are refused."""
+    kind = address.kind()
+    if kind is None:
+        raise unusable(address, "there is nothing of this name", IN_STORES, "Check bucket and path.")
+    folders = (address, address / FULL_RESOLUTION) if kind == "folder" else (address.parent,)
+    start = b"" if kind == "folder" else address.open().read(12) or b""
+    if kind == "folder" or address.name == INDEX_NAME or start[8:12] == NDTIFF_MARK:
+        for folder in folders:
+            if is_ndtiff(folder):
+                return NdtiffRecording(folder, choice)
+    if kind == "folder" and is_zarr(address):
+        return ZarrRecording(address, choice)
+    if start.startswith(b"\x93NUMPY"):
+        choice.check_unused(address, "a .npy")
+        return NpyRecording(address)
+    found = f"a {kind} that is none of the recordings read from a store"
+    raise unusable(address, found, IN_STORES, "Copy it to a file system that all workers see.")
 
 
 def _open_folder(folder: Path, choice: Choice) -> Recording:

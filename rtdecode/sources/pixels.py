@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import RecordingError
 from rtdecode.core.frames import FrameArray, FrameFlag
+from rtdecode.sources.addresses import Place
 from rtdecode.sources.recording import Pixels, unusable
 
 Units = Literal["adu", "photons"]
@@ -23,7 +23,7 @@ class PixelConverter:
     photons taken as ADU would be fitted without a complaint and all wrong.
     """
 
-    def __init__(self, path: Path, stored: np.dtype[np.generic], units: Units | None, camera: Camera | None) -> None:
+    def __init__(self, path: Place, stored: np.dtype[np.generic], units: Units | None, camera: Camera | None) -> None:
         self.path, self.camera = path, camera
         if stored.kind not in "uif":
             raise unusable(path, f"elements of type {stored.name}", "integers or floats", "Save counts or photons.")
@@ -65,7 +65,7 @@ class PixelConverter:
             raise out_of_range(self.path, position, int(low), int(high))
 
 
-def out_of_range(path: Path, position: int, low: int, high: int) -> RecordingError:
+def out_of_range(path: Place, position: int, low: int, high: int) -> RecordingError:
     """The error for integers that no camera counts: below 0 or above 65535."""
     return unusable(
         path,

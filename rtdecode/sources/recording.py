@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from rtdecode.core.errors import RecordingError
 from rtdecode.core.frames import FrameFlag, Roi
+from rtdecode.sources.addresses import Place
 
 Pixels = NDArray[np.generic]  # (H, W) as stored: any integer or float type, any byte order
 
@@ -21,7 +21,7 @@ class Recording(ABC):
     Constructors raise RecordingError for what is missing, empty, truncated, colour or of changing size.
     """
 
-    path: Path
+    path: Place
     n_frames: int
     shape: tuple[int, int]
     dtype: np.dtype[np.generic]
@@ -65,7 +65,7 @@ class Recording(ABC):
         """Release files; safe to call twice."""
 
 
-def unusable(path: Path | str, found: str, expected: str, advice: str) -> RecordingError:
+def unusable(path: Place | str, found: str, expected: str, advice: str) -> RecordingError:
     """The one form of a RecordingError: file, what was found, what expected, what to do."""
     return RecordingError(f"{path}: {found}; expected {expected}. {advice}")
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from rtdecode.core.actions import Action, Stop
 from rtdecode.core.camera import Camera
 from rtdecode.core.errors import SourceError
 from rtdecode.core.frames import FrameArray, FrameFlag, FrameInfo, Roi
 from rtdecode.core.yaml_files import StrictModel
+from rtdecode.sources.addresses import Place, place_of
 from rtdecode.sources.choice import Choice, Value
 from rtdecode.sources.losses import Losses
 from rtdecode.sources.opening import open_recording
@@ -48,7 +48,7 @@ class ReplaySource(StrictModel):
     several. `losses` (see Losses) keeps frames from arriving, for rehearsals: the camera has made them all the same.
     """
 
-    path: Path
+    path: Annotated[Place, BeforeValidator(place_of)]
     pace: Literal["max", "recorded"] | Annotated[float, Field(gt=0)] = "max"
     units: Units | None = None
     camera: Camera | None = None

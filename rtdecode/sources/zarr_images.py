@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rtdecode.core.errors import SourceError
 from rtdecode.core.extras import install
+from rtdecode.sources.addresses import Address, Place, names_below
 from rtdecode.sources.choice import Choice, Value, movie_axis
 from rtdecode.sources.recording import Pixels, Recording, steady_times_ns, unusable
 
@@ -20,7 +21,7 @@ _SECONDS = {"second": 1.0, "millisecond": 1e-3, "microsecond": 1e-6, "minute": 6
 _AT_ONCE = 32  # frames read in one call at least: each call into zarr costs as much as some ten decoded frames
 
 
-def is_zarr(folder: Path) -> bool:
+def is_zarr(folder: Place) -> bool:
     """Whether the folder is a zarr group or array."""
     return any((folder / name).is_file() for name in MARKS)
 
@@ -31,10 +32,11 @@ class ZarrRecording(Recording):
     Chunks that are missing would be read as zeros: a movie without them ends before the first (`incomplete`).
     """
 
-    def __init__(self, path: Path, choice: Choice) -> None:
+    def __init__(self, path: Place, choice: Choice) -> None:
         self.path = path
         image_path, about = _multiscales(path, _open(path), choice)
-        self._array = _open(image_path / str(about["datasets"][0]["path"]))
+        self._place = image_path / str(about["datasets"][0]["path"])
+        self._array, self._keys = _open(self._place), frozenset[str]()
         self._axes = _axes(path, about, self._array)
         sizes = dict(zip(self._axes, self._array.shape, strict=True))
         self._movie = movie_axis(sizes, choice)
@@ -96,7 +98,10 @@ class ZarrRecording(Recording):
 
     def _is_stored(self, chunk: tuple[int, ...]) -> bool:
         key = str(self._array.metadata.encode_chunk_key(chunk))
-        return (Path(str(self._array.store.root)) / str(self._array.path) / key).is_file()
+        if isinstance(self._place, Path):
+            return (self._place / key).is_file()
+        self._keys = self._keys or frozenset(self._place.listed())  # a request for 1000 chunks, not for each
+        return key in self._keys
 
     def _span(self, number: int, size: int) -> range:
         """Numbers of the chunks of `size` that a frame needs on that axis."""
@@ -106,19 +111,21 @@ class ZarrRecording(Recording):
         return range(-(-int(self._array.shape[number]) // size))
 
 
-def _open(path: Path) -> Any:
+def _open(path: Place) -> Any:
     """A zarr group or array."""
     try:
         import zarr
     except ImportError as error:
         raise SourceError(f"{path}: to read OME-Zarr, the library zarr is needed; {install('formats')}") from error
+    if isinstance(path, Address):
+        return path.open_zarr()
     try:
         return zarr.open(str(path), mode="r")
     except Exception as error:  # the library raises whatever it likes
         raise unusable(path, f"not readable as zarr ({error})", "an OME-Zarr image", "Copy it again.") from error
 
 
-def _multiscales(path: Path, node: Any, choice: Choice) -> tuple[Path, dict[str, Any]]:
+def _multiscales(path: Place, node: Any, choice: Choice) -> tuple[Place, dict[str, Any]]:
     """The image that was chosen and what its metadata say; several images are a choice of `position`."""
     told = dict(node.attrs)
     told = told.get("ome", told)
@@ -127,7 +134,7 @@ def _multiscales(path: Path, node: Any, choice: Choice) -> tuple[Path, dict[str,
         if choice.position is not None:
             raise unusable(path, "one image", "several to choose a position from", "Leave out position.")
         return path, found[0]
-    images: list[Value] = sorted(str(mark.parent.relative_to(path)) for mark in _image_marks(path))
+    images: list[Value] = sorted(str(PurePosixPath(mark).parent) for mark in _image_marks(path))
     if not images:
         raise unusable(path, "zarr without the metadata 'multiscales'", "an OME-Zarr image",
                        "Name the folder of the image itself, or save it as OME-Zarr.")  # fmt: skip
@@ -135,14 +142,14 @@ def _multiscales(path: Path, node: Any, choice: Choice) -> tuple[Path, dict[str,
     return _multiscales(inner, _open(inner), Choice())
 
 
-def _image_marks(path: Path) -> list[Path]:
+def _image_marks(path: Place) -> list[str]:
     """Metadata files of the images within, down to a plate's fields (row/column/field)."""
     marks = [mark for depth in ("*", "*/*", "*/*/*") for name in (".zattrs", "zarr.json")
-             for mark in path.glob(f"{depth}/{name}")]  # fmt: skip
-    return [mark for mark in marks if b'"multiscales"' in mark.read_bytes()]
+             for mark in names_below(path, f"{depth}/{name}")]  # fmt: skip
+    return [mark for mark in marks if b'"multiscales"' in (path / mark).read_bytes()]
 
 
-def _axes(path: Path, about: dict[str, Any], array: Any) -> list[str]:
+def _axes(path: Place, about: dict[str, Any], array: Any) -> list[str]:
     """time, channel, z, y, x as far as they are there; versions before 0.3 name none and have all five."""
     stated = about.get("axes") or list("tczyx")[-5:]
     names = [str(axis.get("name") if isinstance(axis, dict) else axis).lower() for axis in stated]
@@ -153,7 +160,7 @@ def _axes(path: Path, about: dict[str, Any], array: Any) -> list[str]:
     return [_NAMES.get(name, name) for name in names]
 
 
-def _fixed(path: Path, sizes: dict[str, int], movie: str, choice: Choice) -> dict[str, int]:
+def _fixed(path: Place, sizes: dict[str, int], movie: str, choice: Choice) -> dict[str, int]:
     """Place on every axis but the movie's and the image's own two."""
     for key in ("channel", "z"):
         if choice.wanted(key) is not None and key not in sizes:
