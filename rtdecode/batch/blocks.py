@@ -31,6 +31,7 @@ class BlockTask:
     last: int
     path: str  # of the file that it leaves
     key: str  # of all that defines the answer but the frames
+    files: str = ""  # what tells the recording's files from those that lay there before
     known_sha256: str = ""  # of the frames that the file was made of; "" where there is none to compare with
 
     @property

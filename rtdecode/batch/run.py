@@ -164,7 +164,8 @@ class _Work:
             return
         job = self._jobs[name]
         try:
-            remember(job)
+            if not self.failed[name]:  # else each block is compared again: one that failed may have an old file
+                remember(job)
             folder, report = assemble(job, self.failed[name], self.tally.as_json())
             self.reports[name] = report
             self.made.append(folder.path)

@@ -28,11 +28,12 @@ class Job:
     n_frames: int
     block_frames: int
     key: str
+    files: dict[str, Any]  # their fingerprint before anything is fitted: what changes later is found next time
 
     @classmethod
     def of(cls, name: str, record: RunRecord, n_frames: int, block_frames: int) -> Job:
         """With its key."""
-        return cls(name, record, n_frames, block_frames, key_of(record, block_frames))
+        return cls(name, record, n_frames, block_frames, key_of(record, block_frames), fingerprint(record))
 
     @property
     def folder(self) -> Path:
@@ -52,7 +53,7 @@ def tasks_of(job: Job) -> tuple[list[BlockTask], int]:
     """
     same = _is_same(job)
     todo, done = [], 0
-    record = job.record.model_dump_json()
+    record, files = job.record.model_dump_json(), str(job.files["sha256_of_names_sizes_times"])
     for first, last in spans(job.n_frames, job.block_frames):
         about = about_block(path := job.path(first, last))
         usable = about is not None and about.get("key") == job.key
@@ -60,14 +61,14 @@ def tasks_of(job: Job) -> tuple[list[BlockTask], int]:
             done += 1
             continue
         known = str(about["frames_sha256"]) if usable and about is not None else ""
-        todo.append(BlockTask(job.name, record, first, last, str(path), job.key, known))
+        todo.append(BlockTask(job.name, record, first, last, str(path), job.key, files, known))
     return todo, done
 
 
 def remember(job: Job) -> None:
     """Note which files the blocks are made of; before the first of them is."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    said = {"key": job.key, "recording": str(job.record.source.fields["path"]), "files": fingerprint(job.record)}
+    said = {"key": job.key, "recording": str(job.record.source.fields["path"]), "files": job.files}
     write_atomically(job.folder / JOB, json.dumps(said, indent=1) + "\n")
 
 
@@ -126,4 +127,4 @@ def _is_same(job: Job) -> bool:
         said = json.loads((job.folder / JOB).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(said.get("key") == job.key and said.get("files") == fingerprint(job.record))
+    return bool(said.get("key") == job.key and said.get("files") == job.files)

@@ -48,8 +48,9 @@ def fit_block(task: BlockTask) -> BlockDone:
 
 def _done(task: BlockTask, block: BlockDone) -> BlockDone:
     began, path = time.perf_counter(), Path(task.path)
-    engine, device = _engine(task.record)
-    file = _fitted(task, RunRecord.model_validate_json(task.record), engine, device)
+    source = _source(task.record, task.files)
+    engine, device = _engine(task.record, source.dtype)
+    file = _fitted(task, source, RunRecord.model_validate_json(task.record), engine, device)
     if file is not None:
         write_block(path, file)
     count = len(file.localizations) if file is not None else int((about_block(path) or {})["n"])
@@ -59,12 +60,17 @@ def _done(task: BlockTask, block: BlockDone) -> BlockDone:
 
 def check_worker(record_json: str) -> str:
     """What this worker would fit on; raises EngineError where it lacks the engine or has another model."""
-    return _engine(record_json)[1]
+    source = _opened(record_json)
+    try:
+        return _engine(record_json, source.dtype)[1]
+    finally:
+        source.close()
 
 
-def _fitted(task: BlockTask, record: RunRecord, engine: Engine | DeviceEngine, device: str) -> BlockFile | None:
+def _fitted(
+    task: BlockTask, source: ReplaySource, record: RunRecord, engine: Engine | DeviceEngine, device: str
+) -> BlockFile | None:
     """The block; None where its frames are still those that the file was made of. One frame in memory at a time."""
-    source = _source(task.record)
     if task.known_sha256 and _sha256_of(source, task) == task.known_sha256:
         return None
     bundle, digest = ModelBundle.load(record.model), hashlib.sha256(task.key.encode())
@@ -159,8 +165,12 @@ def _commits(done: list[FittedFrame]) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _source(record_json: str) -> ReplaySource:
-    """The recording, open; kept for the next block of it."""
+def _source(record_json: str, files: str) -> ReplaySource:
+    """The recording, open; kept for the next block of these very files: what is open does not see new ones."""
+    return _opened(record_json)
+
+
+def _opened(record_json: str) -> ReplaySource:
     source = build_source(RunRecord.model_validate_json(record_json), None)
     assert isinstance(source, ReplaySource)
     source.open()
@@ -168,7 +178,7 @@ def _source(record_json: str) -> ReplaySource:
 
 
 @lru_cache(maxsize=4)
-def _engine(record_json: str) -> tuple[Engine | DeviceEngine, str]:
+def _engine(record_json: str, dtype: str) -> tuple[Engine | DeviceEngine, str]:
     """The engine, kept for the next block, and the processor it runs on. Raises EngineError."""
     record = RunRecord.model_validate_json(record_json)
     bundle = ModelBundle.load(record.model)
@@ -176,7 +186,7 @@ def _engine(record_json: str) -> tuple[Engine | DeviceEngine, str]:
         raise EngineError(f"{record.model}: is {bundle.sha256[:12]} here, and {record.model_sha256[:12]} was asked for")
     engines.check(record.engine)
     config = record.engine.model_copy(update={"threads": record.engine.threads or _threads()})
-    engine = engines.build(config, bundle, thresholds_of(bundle, record.detection), _source(record_json).dtype)
+    engine = engines.build(config, bundle, thresholds_of(bundle, record.detection), dtype)
     return engine, engines.device_of(record.engine.use)
 
 
