@@ -1,8 +1,9 @@
-"""Drift from the localizations themselves: each block of frames against those before it, live and afterwards."""
+"""Drift from the localizations themselves: live, each block of frames against those before; afterwards against all."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ BLOCK_FRAMES = 100
 LEAST_LOCALIZATIONS = 400  # of a block; where there are fewer, or they show no place, the block gets longer
 MOST_BLOCKS = 16  # as long at most, in blocks
 REACH_NM = (120.0, 240.0)  # lateral and axial: how far a block may have gone since the one before
+NEAR_NM = (60.0, 120.0)  # how far a second look moves a block that has a place: half the reach, a quarter of the pairs
+LOOKS = 2  # second looks at a finished run; a third moves no block by more than 0.1 nm
 MOST_REFERENCE = 150_000  # points that blocks are held against: cost and memory of a look are bounded
 MOST_PAIRS = 1 << 21
 LEAST_CONTRAST, LEAST_EXCESS = 1.2, 6.0
@@ -43,6 +46,7 @@ class DriftEstimator:
         self._reference = np.empty((0, 3), np.float32)
         self._thinned = 1.0  # share of all points so far that the reference keeps
         self._frame: list[float] = []
+        self._starts: list[int] = []
         self._shifts: list[F8] = []
         self._sigmas: list[F8] = []
 
@@ -60,6 +64,11 @@ class DriftEstimator:
         if not self._frame:
             return Drift.none()
         return Drift(np.array(self._frame), np.array(self._shifts), np.array(self._sigmas))
+
+    @property
+    def block_starts(self) -> NDArray[np.int64]:
+        """(K,) first frame with a localization of each block so far."""
+        return np.array(self._starts, np.int64)
 
     def finish(self) -> Drift:
         """What waits becomes the last block, if it is half a block at least."""
@@ -91,7 +100,7 @@ class DriftEstimator:
             self._place(block, last, np.zeros(3))
             self._remember(points)
             return True
-        shift = _shift(points, self._reference, last, is_2d=block.is_2d)
+        shift = _shift(points, self._reference, last, REACH_NM, is_2d=block.is_2d)
         if shift is not None:
             self._place(block, shift.nm, shift.sigma_nm)
             self._remember((points - shift.nm).astype(np.float32))
@@ -101,6 +110,7 @@ class DriftEstimator:
 
     def _place(self, block: Localizations, nm: F8, sigma_nm: F8) -> None:
         self._frame.append(float(block.frame_index.mean()))
+        self._starts.append(int(block.frame_index[0]))
         self._shifts.append(nm)
         self._sigmas.append(sigma_nm)
 
@@ -112,12 +122,39 @@ class DriftEstimator:
             self._thinned /= 2
 
 
-def estimate_drift(localizations: Localizations, block_frames: int = BLOCK_FRAMES) -> Drift:
-    """Of a finished run, frames ascending: what DriftEstimator says when it has seen all."""
+def estimate_drift(localizations: Localizations, block_frames: int = BLOCK_FRAMES, looks: int = LOOKS) -> Drift:
+    """Of a finished run, frames ascending: DriftEstimator's, then each block held against all others `looks` times.
+
+    A live estimate knows only what came before; the first blocks, held against few, gain most by the second look.
+    """
     estimator = DriftEstimator(block_frames)
     for start in range(0, len(localizations), 1 << 16):
         estimator.add(localizations[start : start + (1 << 16)])
-    return estimator.finish()
+    drift = estimator.finish()
+    return _looked_at_again(localizations, drift, estimator.block_starts, looks) if len(drift) > 2 else drift
+
+
+def _looked_at_again(localizations: Localizations, drift: Drift, starts: NDArray[np.int64], looks: int) -> Drift:
+    """Each block's place from all other blocks; the first stays where it was, the origin."""
+    rows = np.append(np.searchsorted(localizations.frame_index, starts), len(localizations))
+    blocks = [points_of(grouped(localizations[i:j]).localizations) for i, j in pairwise(rows)]
+    for _ in range(looks):
+        drift = _second_look(blocks, drift, is_2d=localizations.is_2d)
+    return replace(drift, shift_nm=drift.shift_nm - drift.shift_nm[0])
+
+
+def _second_look(blocks: list[F4], drift: Drift, *, is_2d: bool) -> Drift:
+    every = max(1, -(-sum(map(len, blocks)) // MOST_REFERENCE))
+    still = [(points - nm).astype(np.float32)[::every] for points, nm in zip(blocks, drift.shift_nm, strict=True)]
+    whose = np.repeat(np.arange(len(blocks)), [len(points) for points in still])
+    reference = np.concatenate(still)
+    shifts, sigmas = drift.shift_nm.copy(), drift.sigma_nm.copy()
+    for k, points in enumerate(blocks):
+        reach = NEAR_NM if np.isfinite(sigmas[k]).all() else REACH_NM
+        found = _shift(points, reference[whose != k], drift.shift_nm[k], reach, is_2d=is_2d)
+        if found is not None:
+            shifts[k], sigmas[k] = found.nm, found.sigma_nm
+    return replace(drift, shift_nm=shifts, sigma_nm=sigmas)
 
 
 def points_of(localizations: Localizations) -> F4:
@@ -126,25 +163,25 @@ def points_of(localizations: Localizations) -> F4:
     return np.column_stack([localizations.x_nm, localizations.y_nm, z]).astype(np.float32)
 
 
-def _shift(points: F4, reference: F4, near_nm: F8, *, is_2d: bool) -> Shift | None:
-    """Of `points` from `reference`, near a place; None where the displacements have no mode."""
+def _shift(points: F4, reference: F4, near_nm: F8, reach_nm: tuple[float, float], *, is_2d: bool) -> Shift | None:
+    """Of `points` from `reference`, within reach of a place; None where the displacements have no mode."""
     if not len(points) or not len(reference):
         return None
-    grid = Grid(reference, REACH_NM[0])
-    displacements, rows = grid.pairs(points, near_nm, REACH_NM, MOST_PAIRS)
+    grid = Grid(reference, reach_nm[0])
+    displacements, rows = grid.pairs(points, near_nm, reach_nm, MOST_PAIRS)
     if not len(displacements):
         return None
     kernel = np.array(KERNEL_NM)
-    found = mode_of(displacements, rows, _peak(displacements, near_nm), kernel)
+    found = mode_of(displacements, rows, _peak(displacements, near_nm, reach_nm), kernel)
     if found is None or found.contrast < LEAST_CONTRAST or found.excess < LEAST_EXCESS:
         return None
     return replace(found, nm=found.nm * [1, 1, 0], sigma_nm=found.sigma_nm * [1, 1, 0]) if is_2d else found
 
 
-def _peak(displacements: F4, near_nm: F8) -> F8:
-    """Where a coarse histogram of the displacements is fullest; each cell less what its distance alone makes."""
+def _peak(displacements: F4, near_nm: F8, reach_nm: tuple[float, float]) -> F8:
+    """Where a coarse, smoothed histogram of the displacements is fullest."""
     cell = np.array([20.0, 20.0, 40.0])
-    reach = np.array([REACH_NM[0], REACH_NM[0], REACH_NM[1]])
+    reach = np.array([reach_nm[0], reach_nm[0], reach_nm[1]])
     edges = [np.arange(-r, r + c / 2, c) + n for r, c, n in zip(reach, cell, near_nm, strict=True)]
     counts, _ = np.histogramdd(displacements, edges)
     smooth = counts

@@ -1,4 +1,4 @@
-"""How finely a run resolves: FRC with its interval and its trend over time, and the density's limit beside it."""
+"""How finely a run resolves: FRC with its interval and trend, and the density's limit with its interval beside it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from rtdecode.analysis.frc import MIN_BLOCK_FRAMES, Correlation, frc_resolution
+from rtdecode.analysis.grouping import grouped
 from rtdecode.core.localizations import Localizations
 
 FOLDS = 8  # of the jackknife
@@ -27,7 +28,8 @@ class Resolution:
     frc_nm: float | None
     interval_nm: tuple[float, float] | None  # 95 %, of a jackknife over pairs of blocks
     trend: tuple[tuple[int, float | None], ...]  # (last frame, FRC resolution up to it)
-    nyquist_nm: float | None  # 2 / sqrt(density): what the number of localizations allows at best
+    nyquist_nm: float | None  # 2 / sqrt(density of blinks): what their number allows at best
+    nyquist_interval_nm: tuple[float, float] | None  # 95 %, likewise
     curve: Correlation | None
     px_nm: float
     block_frames: int
@@ -37,8 +39,9 @@ class Resolution:
         """For a file: without the curve."""
         rounded = [(frame, None if nm is None else round(nm, 2)) for frame, nm in self.trend]
         return {
-            "frc_nm": _round(self.frc_nm), "interval_nm": self.interval_nm and [_round(v) for v in self.interval_nm],
-            "trend": rounded, "nyquist_nm": _round(self.nyquist_nm), "px_nm": self.px_nm,
+            "frc_nm": _round(self.frc_nm), "interval_nm": _rounded(self.interval_nm), "trend": rounded,
+            "nyquist_nm": _round(self.nyquist_nm), "nyquist_interval_nm": _rounded(self.nyquist_interval_nm),
+            "px_nm": self.px_nm,
             "block_frames": self.block_frames, "n_localizations": self.n_localizations,
         }  # fmt: skip
 
@@ -51,7 +54,7 @@ def resolution(localizations: Localizations, px_nm: float | None = None, block_f
     """
     found = localizations[np.isfinite(localizations.x_nm) & np.isfinite(localizations.y_nm)]
     if not len(found):
-        return Resolution(None, None, (), None, None, px_nm or 0.0, MIN_BLOCK_FRAMES, 0)
+        return Resolution(None, None, (), None, None, None, px_nm or 0.0, MIN_BLOCK_FRAMES, 0)
     px_nm = px_nm or _px_nm(found)
     first, last = int(found.frame_index[0]), int(found.frame_index[-1])
     block = max(block_frames or (last - first + 1) // (2 * LEAST_BLOCKS), MIN_BLOCK_FRAMES)
@@ -59,19 +62,32 @@ def resolution(localizations: Localizations, px_nm: float | None = None, block_f
     ends = [first + round(share * (last - first)) for share in TREND]
     trend = tuple((end, _frc_nm(found[found.frame_index <= end], px_nm, block)) for end in ends[:-1])
     whole = curve.resolution_nm if curve is not None else None
-    interval = _interval(found, px_nm, block, whole)
-    return Resolution(whole, interval, (*trend, (last, whole)), _nyquist_nm(found), curve, px_nm, block, len(found))
+    folds = _folds(found, block)
+    interval = _interval(whole, [_frc_nm(found[rows], px_nm, block) for rows in folds] if whole is not None else [])
+    blinks = grouped(found).localizations
+    nyquist = _nyquist_nm(blinks)
+    # Of a run without one fold the density is lower by that share, which is no error.
+    between = [_nyquist_nm(blinks[rows], share=1 - 1 / FOLDS) for rows in _folds(blinks, block)]
+    return Resolution(
+        whole, interval, (*trend, (last, whole)), nyquist, _interval(nyquist, between), curve, px_nm, block, len(found)
+    )
 
 
-def _interval(found: Localizations, px_nm: float, block: int, whole: float | None) -> tuple[float, float] | None:
-    """Delete-one-group jackknife over pairs of neighbouring blocks, so that both halves lose as much."""
+def _folds(found: Localizations, block: int) -> list[NDArray[np.bool_]]:
+    """Which localizations are left without each fold, of pairs of neighbouring blocks, so that both halves lose as
+    much; none where the blocks are too few."""
     pair = found.frame_index // (2 * block)
-    if whole is None or int(pair[-1]) - int(pair[0]) < LEAST_BLOCKS // 2:
+    if int(pair[-1]) - int(pair[0]) < LEAST_BLOCKS // 2:
+        return []
+    return [pair % FOLDS != fold for fold in range(FOLDS)]
+
+
+def _interval(whole: float | None, parts: list[float | None]) -> tuple[float, float] | None:
+    """Delete-one-group jackknife of the logarithm (Efron and Stein 1981)."""
+    known = [part for part in parts if part is not None]
+    if whole is None or not known or len(known) < len(parts):
         return None
-    parts = [_frc_nm(found[pair % FOLDS != fold], px_nm, block) for fold in range(FOLDS)]
-    if any(part is None for part in parts):
-        return None
-    logs = np.log(np.array(parts, np.float64))
+    logs = np.log(np.array(known, np.float64))
     error = math.sqrt((FOLDS - 1) / FOLDS * float(((logs - logs.mean()) ** 2).sum()))
     return whole * math.exp(-2.365 * error), whole * math.exp(2.365 * error)  # Student's t, 7 degrees of freedom
 
@@ -81,14 +97,15 @@ def _frc_nm(found: Localizations, px_nm: float, block: int) -> float | None:
     return curve.resolution_nm if curve is not None else None
 
 
-def _nyquist_nm(found: Localizations) -> float | None:
-    """2 / sqrt(rho) (Shroff 2008), rho the median density around the localizations themselves: the field between
-    structures does not dilute it."""
-    points = np.column_stack([found.x_nm, found.y_nm]).astype(np.float64)
-    tree = cKDTree(points)
+def _nyquist_nm(blinks: Localizations, share: float = 1.0) -> float | None:
+    """2 / sqrt(rho) (Shroff 2008), rho the median density of blinks around the blinks themselves: the field between
+    structures does not dilute it. `share` of all blinks are given."""
+    if not len(blinks):
+        return None
+    points = np.column_stack([blinks.x_nm, blinks.y_nm]).astype(np.float64)
     some = points[:: max(1, len(points) // SAMPLE)]
-    around: NDArray[np.intp] = tree.query_ball_point(some, NEAR_NM, return_length=True)
-    density = float(np.median(around)) / (math.pi * NEAR_NM**2)
+    around: NDArray[np.intp] = cKDTree(points).query_ball_point(some, NEAR_NM, return_length=True)
+    density = float(np.median(around)) / (math.pi * NEAR_NM**2) / share
     return 2.0 / math.sqrt(density) if density > 0 else None
 
 
@@ -100,3 +117,7 @@ def _px_nm(found: Localizations) -> float:
 
 def _round(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, 2)
+
+
+def _rounded(values: tuple[float, float] | None) -> list[float | None] | None:
+    return None if values is None else [_round(value) for value in values]

@@ -13,53 +13,69 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rtdecode.core.localizations import Localizations
+    from rtdecode.analysis.grouping import Groups
     from rtdecode.session.exporting import Change
     from rtdecode.streams.run_folder import RunFolder
 
+BLINKS = "blinks.hdf5"
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
 def drift(run: Run) -> None:
-    """Measure how the sample drifted, from the localizations themselves; keeps drift.csv in the run folder.
+    """Measure how the sample drifted, from the localizations themselves; keeps drift.csv and drift.png in the run.
 
-    The log is not changed: `rtdecode export --drift` and `rtdecode resolution` take the drift off.
+    The log is not changed: `rtdecode export --drift`, `group --drift` and `rtdecode resolution` take the drift off.
 
     Example: [bold]rtdecode drift runs/cell3[/bold]
     """
     from rtdecode.cli.aftermath import make_page
-    from rtdecode.session.measuring import drift_path, drift_words, measure_drift
+    from rtdecode.session.measuring import drift_path, drift_verdict, drift_words, good_of, measure_drift
+    from rtdecode.view.analysis_pages import write_drift_page
 
     folder = _finished(run)
     found = measure_drift(folder)
+    words, verdict = drift_words(found), drift_verdict(found, good_of(folder))
+    picture = folder.path / "drift.png"
+    if len(found) > 1:
+        write_drift_page(picture, found, f"{folder.name}: drift", [words, verdict])
+    else:
+        picture.unlink(missing_ok=True)  # of an earlier try: it would not belong to this drift.csv
     make_page(folder)
-    typer.echo(f"drift: {drift_words(found)}\n{drift_path(folder)}")
+    typer.echo(f"drift: {words}\n{verdict}\n{drift_path(folder)}" + (f", {picture.name}" if picture.exists() else ""))
 
 
 def resolution(run: Run) -> None:
-    """Measure how finely a run resolves: Fourier ring correlation with its interval, and what the density allows.
+    """Measure how finely a run resolves: Fourier ring correlation and what the density allows, both with interval.
 
-    The known drift is taken off first. Keeps resolution.json in the run folder.
+    The known drift is taken off first. Keeps resolution.json and resolution.png in the run folder.
 
     Example: [bold]rtdecode resolution runs/cell3[/bold]
     """
+    import numpy as np
+
     from rtdecode.cli.aftermath import make_page
     from rtdecode.session.measuring import measure_resolution, resolution_words
+    from rtdecode.view.analysis_pages import write_resolution_page
 
     folder = _finished(run)
     said = measure_resolution(folder)
+    words, picture = resolution_words(said), folder.path / "resolution.png"
+    curve = (np.array(said["curve"][0]), np.array(said["curve"][1])) if "curve" in said else None
+    title = f"{folder.name}: resolution"
+    write_resolution_page(picture, curve, said["frc_nm"], said["trend"], said["nyquist_nm"], title, [words])
     make_page(folder)
-    typer.echo(f"resolution: {resolution_words(said)}")
+    typer.echo(f"resolution: {words}")
     for frame, nm in said["trend"]:
         typer.echo(f"  up to frame {frame}: {'-' if nm is None else f'{nm:.0f} nm'}")
+    typer.echo(str(picture))
 
 
 def group(
     run: Run,
-    out: Annotated[Path | None, typer.Option(help="Also write the blinks, as `export` would.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: blinks.hdf5 in the run folder.")] = None,
     format: Annotated[str | None, typer.Option("--format", help="As of `export`. Default: by the file's name.")] = None,
     radius_nm: Annotated[
-        float | None, typer.Option(min=0, help="Default: 3 sigma of the pair, at most 100 nm.")
+        float | None, typer.Option(min=0, help="Default: 3.5 sigma of the pair, at most 100 nm.")
     ] = None,
     dark_frames: Annotated[int, typer.Option(min=0, max=100, help="Empty frames that a blink may have.")] = 1,
     filter: Annotated[Literal["none", "recommended"], typer.Option(help="As of `export`.")] = "none",
@@ -68,7 +84,11 @@ def group(
 ) -> None:
     """Put the localizations of one blink together: positions weighted by 1/sigma², photons summed; counts the blinks.
 
-    Example: [bold]rtdecode group runs/cell3 --dark-frames 2 --out cell3_blinks.hdf5[/bold]
+    Writes what Picasso's Link writes (with its columns len, n and photon_rate) into the run folder as blinks.hdf5; the
+    log is not changed. Another format with --out.
+
+    Example: [bold]rtdecode group runs/cell3 --dark-frames 2[/bold], or
+    [bold]rtdecode group runs/cell3 --drift --out cell3_blinks.csv[/bold]
     """
     from rtdecode.analysis.grouping import grouped
     from rtdecode.cli.exchange import quality_of
@@ -87,13 +107,15 @@ def group(
         f"{len(groups)} blinks of {len(found)} localizations: {per.mean():.2f} each, on for {on.mean():.2f} frames; "
         f"median sigma x {_median(groups.localizations.sigma_x_nm)} nm, before {_median(found.sigma_x_nm)} nm"
     )
-    if out is not None:
-        said = {
-            "grouped": {"radius_nm": radius_nm, "dark_frames": dark_frames},
-            "filter": quality.as_json(),
-            "drift": drift_said(folder, drift),
-        }
-        _write(folder, out, format, overwrite, groups.localizations, said)
+    said = {
+        "grouped": {"radius_nm": radius_nm, "dark_frames": dark_frames},
+        "filter": quality.as_json(),
+        "drift": drift_said(folder, drift),
+    }
+    if out is None:
+        _write(folder, folder.path / BLINKS, format, True, groups, said)
+    else:
+        _write(folder, out, format, overwrite, groups, said)
 
 
 def drift_change(folder: RunFolder, asked: bool) -> Change:
@@ -134,18 +156,23 @@ def _finished(run: Path) -> RunFolder:
 
 
 def _write(
-    folder: RunFolder, out: Path, format: str | None, overwrite: bool, found: Localizations, said: dict[str, Any]
+    folder: RunFolder, out: Path, format: str | None, overwrite: bool, groups: Groups, said: dict[str, Any]
 ) -> None:
     from dataclasses import replace
 
     from rtdecode.cli.exchange import check_target, format_of
     from rtdecode.formats import FORMATS
+    from rtdecode.formats.picasso import write_picasso_linked
     from rtdecode.session.exporting import about_run, absent_of
 
-    name = format_of(format, out)
+    name, blinks = format_of(format, out), groups.localizations
+    about = replace(about_run(folder, said), absent=absent_of(folder))
     check_target(folder, name, out, overwrite)
-    rows = FORMATS[name].write(out, [found], replace(about_run(folder, said), absent=absent_of(folder)))
-    typer.echo(f"{rows} blinks in {out}")
+    if name == "picasso":
+        write_picasso_linked(out, blinks, groups.on_frames, groups.n_localizations, about)
+    else:
+        FORMATS[name].write(out, [blinks], about)
+    typer.echo(f"{len(blinks)} blinks in {out}")
 
 
 def _median(sigma: NDArray[np.float32]) -> str:

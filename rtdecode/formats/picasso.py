@@ -32,16 +32,43 @@ _THEIRS = {
     "sigma_photons": "sigma_photons",
 }  # fmt: skip
 
+_LINKED = {"len": "<i4", "n": "<i4", "photon_rate": "<f4"}
+
 
 def write_picasso(path: Path, parts: Iterable[Localizations], about: About) -> int:
     """Write `path` and the YAML beside it; rows written, in frame order as they come. Raises FileFormatError."""
+    return _write(path, ((part, {}) for part in parts), about, {})
+
+
+def write_picasso_linked(
+    path: Path, blinks: Localizations, on_frames: NDArray[np.int64], n: NDArray[np.int64], about: About
+) -> int:
+    """Blinks as Picasso's Link writes them: `len` frames from first to last, `n` localizations, photons for each of
+    them in `photon_rate`; `frame` is the first. Rows written. Raises FileFormatError."""
+
+    def parts() -> Iterator[tuple[Localizations, dict[str, NDArray[Any]]]]:
+        for start in range(0, len(blinks), CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            part = blinks[rows]
+            yield part, {"len": on_frames[rows], "n": n[rows], "photon_rate": part.photons / n[rows]}
+
+    return _write(path, parts(), about, _LINKED)
+
+
+def _write(
+    path: Path, parts: Iterable[tuple[Localizations, dict[str, NDArray[Any]]]], about: About, more: dict[str, str]
+) -> int:
+    """`more`: name and type of the columns that come beside each part."""
     held = {ours: theirs for ours, theirs in _THEIRS.items() if ours not in about.absent}
-    dtype = np.dtype([(name, "<u4" if name == "frame" else "<f4") for name in held.values()])
+    dtype = np.dtype([*((name, "<u4" if name == "frame" else "<f4") for name in held.values()), *more.items()])
     rows, last, reach = 0, -1, np.zeros(2)
     with written(path) as file:
         table = Column(file, "locs", dtype)
-        for part in parts:
-            table.add(_rows(part, held, dtype, about.px_nm))
+        for part, beside in parts:
+            block = _rows(part, held, dtype, about.px_nm)
+            for name, values in beside.items():
+                block[name] = values
+            table.add(block)
             rows += len(part)
             if len(part):
                 last = max(last, int(part.frame_index.max()))

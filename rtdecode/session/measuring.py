@@ -22,6 +22,8 @@ from rtdecode.streams.run_folder import RunFolder
 RESOLUTION = "resolution.json"
 AT_ONCE = 400_000  # localizations up to which both are measured at a run's end: some ten seconds
 CURVE_POINTS = 120
+LITTLE_NM = 10.0  # of a table that states no sigma: what a good localization is known to
+LEAST_PLACED = 0.8  # share of the blocks that must have got a place
 
 
 def measure_drift(folder: RunFolder) -> Drift:
@@ -36,7 +38,7 @@ def measure_drift(folder: RunFolder) -> Drift:
         )
     from rtdecode.analysis.drift import estimate_drift
 
-    drift = estimate_drift(_good(folder))
+    drift = estimate_drift(good_of(folder))
     write_drift(folder.path / DRIFT, drift)
     return drift
 
@@ -46,7 +48,7 @@ def measure_resolution(folder: RunFolder) -> dict[str, Any]:
     from rtdecode.analysis.resolution import resolution
 
     drift = drift_of(folder)
-    found = resolution(drift.undone(_good(folder)) if drift is not None else _good(folder))
+    found = resolution(drift.undone(good_of(folder)) if drift is not None else good_of(folder))
     said: dict[str, Any] = found.as_json() | {"drift": "taken off" if drift is not None else "not known"}
     if found.curve is not None:
         step = max(1, len(found.curve.frequency_per_nm) // CURVE_POINTS)
@@ -87,14 +89,40 @@ def drift_words(drift: Drift) -> str:
     return f"{x:.0f} nm in x, {y:.0f} nm in y{deep} over the run, each block to {error[:2].max():.1f} nm{lost}"
 
 
+def drift_verdict(drift: Drift, found: Localizations) -> str:
+    """What to do about it: whether it went further than a localization's own error, and whether it is well known.
+
+    `found`: the localizations that it was measured from.
+    """
+    placed = np.isfinite(drift.sigma_nm).all(axis=1)
+    if placed.sum() < 2:
+        return "Nothing to take off."
+    sigma = np.concatenate([found.sigma_x_nm, found.sigma_y_nm])
+    known = sigma[np.isfinite(sigma) & (sigma > 0)]
+    own = float(np.median(known)) if len(known) else LITTLE_NM
+    moved, error = max(drift.range_nm[:2]), float(np.median(drift.sigma_nm[placed][1:, :2]))
+    if placed.mean() < LEAST_PLACED or error > own:
+        return "Not reliable: look at it before you take it off."
+    if moved <= own / 2:
+        return f"It matters little: a localization's own error is {own:.0f} nm."
+    return f"It blurs the image (a localization's own error is {own:.0f} nm): take it off with `export --drift`."
+
+
 def resolution_words(said: dict[str, Any]) -> str:
     """In a sentence."""
-    nyquist = f"; the density allows {said['nyquist_nm']:.0f} nm" if said.get("nyquist_nm") else ""
-    if said.get("frc_nm") is None:
+    limit = _nm_between(said.get("nyquist_nm"), said.get("nyquist_interval_nm"))
+    nyquist = f"; the density allows {limit}" if limit else ""
+    fine = _nm_between(said.get("frc_nm"), said.get("interval_nm"))
+    if not fine:
         return f"no FRC resolution: the halves have too little in common{nyquist}"
-    interval = said.get("interval_nm")
-    between = f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})" if interval else ""
-    return f"FRC {said['frc_nm']:.0f} nm{between}, drift {said['drift']}{nyquist}"
+    return f"FRC {fine}, drift {said['drift']}{nyquist}"
+
+
+def _nm_between(nm: float | None, interval: list[float] | None) -> str:
+    """`37 nm (95 %: 35 to 40)`; empty where there is no number."""
+    if nm is None:
+        return ""
+    return f"{nm:.0f} nm" + (f" (95 %: {interval[0]:.0f} to {interval[1]:.0f})" if interval else "")
 
 
 def measured_rows(folder: RunFolder) -> list[tuple[str, str]]:
@@ -119,6 +147,7 @@ def drift_path(folder: RunFolder) -> Path:
     return folder.path / DRIFT
 
 
-def _good(folder: RunFolder) -> Localizations:
+def good_of(folder: RunFolder) -> Localizations:
+    """Those that pass the model's own filter. Raises LogError."""
     quality = recommended_filter(bundle_of(RunRecord.of_run(folder)))
     return Localizations.concatenate(quality.of(part) for part in parts_of(folder))

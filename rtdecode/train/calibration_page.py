@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from rtdecode.analysis.honesty import QUANTITIES
-from rtdecode.train.chart import GREY, INK, Chart, around
+from rtdecode.view.chart import GREY, INK, Chart, around
 from rtdecode.view.labels import count_words
 
 PAGE = "calibration.png"

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from rtdecode.analysis.honesty import quantities
-from rtdecode.train.chart import GREY, INK, Chart, around
 from rtdecode.train.config import TrainingConfig
 from rtdecode.train.look import ACCEPT, Look
+from rtdecode.view.chart import GREY, INK, Chart, around
 
 PAGE = "progress.png"
 SIZE = (1500, 1090)

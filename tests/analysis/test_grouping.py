@@ -7,6 +7,7 @@ import pytest
 
 from rtdecode.analysis.grouping import grouped
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
+from rtdecode.physics.localization_scenes import blinking_field
 
 
 def blinks(
@@ -48,6 +49,15 @@ def test_the_count_of_blinks_is_right_within_three_percent(dark: int, share: flo
     assert len(groups) == pytest.approx(5000, rel=0.03)
     assert pure_share(groups.group, who) > 0.995
     assert groups.n_localizations.sum() == len(found)
+
+
+@pytest.mark.parametrize(("density_um2", "pure"), [(0.2, 0.995), (1.0, 0.985), (4.0, 0.95)])
+def test_emitters_of_the_simulator_with_dim_first_and_last_frames(density_um2: float, pure: float) -> None:
+    found, blink = blinking_field(400, density_um2, seed=1)
+    groups = grouped(found)
+    assert len(groups) == pytest.approx(blink.max() + 1, rel=0.025)
+    assert pure_share(groups.group, blink) > pure
+    assert pure_share(blink, groups.group) > 0.97  # blinks that are in one piece
 
 
 def test_where_how_bright_and_how_sure() -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
-
-from drifting import drifting_tubes
+from PIL import Image
 
 import rtdecode
 from rtdecode.cli.app import run
+from rtdecode.core.drift import Drift
 from rtdecode.core.localizations import Localizations
 from rtdecode.formats import FORMATS
 from rtdecode.formats.about import About
+from rtdecode.physics.localization_scenes import drifting_tubes
+from rtdecode.session.measuring import drift_verdict
 from rtdecode.streams.drift_file import read_drift
 
 Captured = pytest.CaptureFixture[str]
@@ -37,7 +37,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_drift_is_measured_kept_and_taken_off(place: Path, tmp_path: Path, capsys: Captured) -> None:
     assert run(["export", str(place), "--drift", "--out", str(tmp_path / "no.csv")]) == 1
     assert "not measured yet" in capsys.readouterr().err
-    assert run(["drift", str(place)]) == 0 and "nm in x" in capsys.readouterr().out
+    assert run(["drift", str(place)]) == 0
+    said = capsys.readouterr().out
+    assert "nm in x" in said and "blurs the image" in said and "drift.png" in said
+    assert Image.open(place / "drift.png").size == (1200, 760)
     _, truth = drifting_tubes(N_FRAMES, 8, seed=11)
     frames = np.arange(N_FRAMES)
     error = read_drift(place / "drift.csv").at(frames) - truth(frames)
@@ -58,6 +61,9 @@ def test_the_resolution_is_measured_and_shown(place: Path, capsys: Captured) -> 
     said = capsys.readouterr().out
     kept = json.loads((place / "resolution.json").read_text())
     assert 20 < kept["frc_nm"] < 120 and f"FRC {kept['frc_nm']:.0f} nm" in said and "up to frame" in said
+    low, high = kept["nyquist_interval_nm"]
+    assert low < kept["nyquist_nm"] < high and f"the density allows {kept['nyquist_nm']:.0f} nm" in said
+    assert Image.open(place / "resolution.png").size == (1200, 760)
     assert "Fourier ring correlation" in (place / "report.html").read_text(encoding="utf-8")
     assert run(["report", str(place)]) == 0 and "resolution" in capsys.readouterr().out
     (place / "resolution.json").write_text("{")
@@ -78,3 +84,30 @@ def test_blinks_are_counted_and_written(place: Path, tmp_path: Path, capsys: Cap
     said_of = FORMATS["parquet"].open(tmp_path / "blinks.parquet").about.provenance
     assert said_of["grouped"] == {"radius_nm": None, "dark_frames": 2} and said_of["drift"] == {"taken_off": False}
     assert run(["group", str(place), "--out", str(out)]) == 1 and "exists already" in capsys.readouterr().err
+
+
+def test_blinks_are_kept_in_the_run_as_picassos_link_writes_them(place: Path, capsys: Captured) -> None:
+    log = (place / "locs.bin").read_bytes()
+    assert run(["group", str(place), "--dark-frames", "0"]) == 0
+    assert run(["group", str(place)]) == 0 and "blinks.hdf5" in capsys.readouterr().out
+    assert (place / "locs.bin").read_bytes() == log
+    found = rtdecode.open_run(place).localizations
+    with h5py.File(place / "blinks.hdf5") as file:
+        rows = file["locs"][:]
+    assert rows["n"].sum() == len(found) and (rows["len"] >= rows["n"]).all() and rows["len"].max() > 3
+    np.testing.assert_allclose(rows["photon_rate"], 3000, rtol=1e-5)  # each frame's, whatever the blink lasted
+    assert rows["photons"].sum() == pytest.approx(found.photons.sum(dtype=float), rel=1e-6)
+    assert "dark_frames: 1" in (place / "blinks.yaml").read_text()
+    assert len(Localizations.concatenate(FORMATS["picasso"].open(place / "blinks.hdf5").parts)) == len(rows)
+
+
+def test_what_to_do_about_a_drift_is_said() -> None:
+    found, _ = drifting_tubes(1000, 1, seed=1)  # sigma 15 nm
+    frame = np.arange(5.0)
+
+    def verdict(step_nm: float, sigma_nm: float) -> str:
+        shift = np.outer(frame, [step_nm, 0, 0])
+        return drift_verdict(Drift(frame, shift, np.full((5, 3), sigma_nm)), found)
+
+    assert verdict(10, 1).startswith("It blurs") and verdict(1, 1).startswith("It matters little")
+    assert verdict(10, 30).startswith("Not reliable") and verdict(10, np.inf) == "Nothing to take off."

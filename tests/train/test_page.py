@@ -14,11 +14,11 @@ from rtdecode.fit.scaling import Scaling
 from rtdecode.physics.psf import GaussianPsf, SplinePsf
 from rtdecode.physics.simulate import SimulationConfig
 from rtdecode.train.batches import HELD_OUT, as_batch, clips_of
-from rtdecode.train.chart import around
 from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
 from rtdecode.train.look import look
 from rtdecode.train.loop import train
 from rtdecode.train.page import SIZE, time_left
+from rtdecode.view.chart import around
 
 
 @pytest.fixture(scope="module")
