@@ -18,6 +18,7 @@ from rtdecode.cli import (
     engine,
     estimating,
     estimating_camera,
+    evaluating,
     exchange,
     files,
     importing,
@@ -41,7 +42,7 @@ app = typer.Typer(
 _FOR_MODELS = (
     calibrating, calibrating_model, estimating, estimating_camera, importing, check_model, engine, benchmark,
 )  # fmt: skip
-_FOR_RUNS = (runs, serve, decide, files, exchange, analysing, volumes, batch)
+_FOR_RUNS = (runs, serve, decide, files, evaluating, exchange, analysing, volumes, batch)
 for group in (*_FOR_RUNS, making, sweeping, *_FOR_MODELS, tools):
     group.register(app)
 

@@ -72,7 +72,7 @@ def write_evaluation_page(
     """A row of charts for the density around an emitter, one for its z (not in 2D)."""
     image, pen = _page(title, words, (1200, 1120 if by_z else SIZE[1]))
     flat = not by_z
-    _score_row(pen, 140, by_density, "emitters per um² around", _middle_of_density, flat)
+    _score_row(pen, 140, by_density, "emitters per um^2 around", _middle_of_density, flat)
     if by_z:
         _score_row(pen, 660, by_z, "z, nm", _middle, flat)
     _save(image, path)
@@ -81,10 +81,11 @@ def write_evaluation_page(
 def _score_row(
     pen: ImageDraw.ImageDraw, top: int, rows: Sequence[Row], below: str, place: Callable[[Row], float], flat: bool
 ) -> None:
+    rows = [row for row in rows if row["jaccard"] is not None]
     shares = [("jaccard", "Jaccard", BLUE), ("precision", "precision", GREEN), ("recall", "recall", ORANGE)]
     errors = [("rmse_lateral_nm", "lateral", BLUE)]
     errors += [] if flat else [("rmse_axial_nm", "axial", ORANGE), ("mean_error_z_nm", "bias in z", GREEN)]
-    for left, lines, title in ((80, shares, "shares"), (680, errors, "RMSE, nm")):
+    for left, lines, title in ((80, shares, "shares"), (680, errors, "RMSE, nm" if flat else "RMSE and bias, nm")):
         values = [value for key, _, _ in lines for row in rows if (value := row[key]) is not None]
         y = (0.0, 1.05) if lines is shares else (min(0.0, *values, 0.0) * 1.1, max([*values, 1.0]) * 1.15)
         x = [place(row) for row in rows]
