@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.stats import trim_mean
 
 from rtdecode.analysis.frc import MIN_BLOCK_FRAMES, Correlation, frc_resolution
 from rtdecode.analysis.grouping import grouped
@@ -98,14 +99,15 @@ def _frc_nm(found: Localizations, px_nm: float, block: int) -> float | None:
 
 
 def _nyquist_nm(blinks: Localizations, share: float = 1.0) -> float | None:
-    """2 / sqrt(rho) (Shroff 2008), rho the median density of blinks around the blinks themselves: the field between
-    structures does not dilute it. `share` of all blinks are given."""
+    """2 / sqrt(rho) (Shroff 2008), rho the density of blinks around the blinks themselves, itself not counted: the
+    field between structures does not dilute it. The mean of the middle half: neither the lone ones nor a bead decide.
+    `share` of all blinks are given."""
     if not len(blinks):
         return None
     points = np.column_stack([blinks.x_nm, blinks.y_nm]).astype(np.float64)
     some = points[:: max(1, len(points) // SAMPLE)]
     around: NDArray[np.intp] = cKDTree(points).query_ball_point(some, NEAR_NM, return_length=True)
-    density = float(np.median(around)) / (math.pi * NEAR_NM**2) / share
+    density = (float(trim_mean(around, 0.25)) - 1.0) / (math.pi * NEAR_NM**2) / share
     return 2.0 / math.sqrt(density) if density > 0 else None
 
 

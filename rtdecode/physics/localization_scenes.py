@@ -68,6 +68,25 @@ def drifting_tubes(
     return Localizations.from_records(records), lambda frames: slow_drift(frames, n_frames, step_nm)
 
 
+def blinking_molecules(
+    molecules_nm: NDArray[np.floating],
+    blinks: int,
+    n_frames: int,
+    seed: int,
+    on_frames: int = 3,
+    sigma_nm: float = 10.0,
+) -> Localizations:
+    """2D: blinks of some frames in a row at random molecules ((M, 2 or more) nm) and times, each frame found anew."""
+    rng = np.random.default_rng(seed)
+    who, start = rng.integers(0, len(molecules_nm), blinks), rng.integers(0, n_frames, blinks)
+    frame = (start[:, None] + np.arange(on_frames)).ravel()
+    place = np.repeat(molecules_nm[who, :2], on_frames, axis=0) + rng.normal(0, sigma_nm, (len(frame), 2))
+    records = np.zeros(len(frame), LOCALIZATION_DTYPE)
+    records["frame_index"], records["x_nm"], records["y_nm"] = frame, place[:, 0], place[:, 1]
+    records["sigma_x_nm"] = records["sigma_y_nm"] = sigma_nm
+    return Localizations.from_records(np.sort(records, order="frame_index"))
+
+
 def slow_drift(frames: NDArray[np.integer], n_frames: int, step_nm: float = 30.0) -> F8:
     """(N, 3) nm: 1 nm/s at 100 frames a second in x, -0.7 in y, 0.8 in z; a step (half of it in -y) in the middle."""
     t = np.asarray(frames) / FPS

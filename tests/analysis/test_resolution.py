@@ -11,24 +11,15 @@ from rtdecode.analysis.frc import ring_correlation
 from rtdecode.analysis.resolution import resolution
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
 from rtdecode.physics.judge_scenes import filaments
+from rtdecode.physics.localization_scenes import blinking_molecules
 from rtdecode.physics.structures import Field
 
 FIELD = Field(4000.0, 4000.0)
 N_FRAMES = 20_000
 
 
-def acquisition(
-    molecules: np.ndarray, blinks: int, seed: int, on_frames: int = 3, sigma_nm: float = 10.0
-) -> Localizations:
-    """Blinks of some frames in a row at random molecules and times; every frame is localized anew."""
-    rng = np.random.default_rng(seed)
-    who, start = rng.integers(0, len(molecules), blinks), rng.integers(0, N_FRAMES, blinks)
-    frame = (start[:, None] + np.arange(on_frames)).ravel()
-    place = np.repeat(molecules[who, :2], on_frames, axis=0) + rng.normal(0, sigma_nm, (len(frame), 2))
-    records = np.zeros(len(frame), LOCALIZATION_DTYPE)
-    records["frame_index"], records["x_nm"], records["y_nm"] = frame, place[:, 0], place[:, 1]
-    records["sigma_x_nm"] = records["sigma_y_nm"] = sigma_nm
-    return Localizations.from_records(np.sort(records, order="frame_index"))
+def acquisition(molecules: np.ndarray, blinks: int, seed: int) -> Localizations:
+    return blinking_molecules(molecules, blinks, N_FRAMES, seed)
 
 
 def image(found: Localizations, px_nm: float) -> np.ndarray:
@@ -69,6 +60,14 @@ def test_the_densitys_limit() -> None:
     records["x_nm"], records["y_nm"] = rng.uniform(0, 4000, (2, len(records)))
     found = resolution(Localizations.from_records(records), px_nm=10.0)
     assert found.nyquist_nm == pytest.approx(2 / math.sqrt(40_000 / 4000**2), rel=0.05)
+
+
+def test_the_densitys_limit_counts_a_blink_once_and_knows_its_error(molecules: np.ndarray) -> None:
+    limits = [resolution(blinking_molecules(molecules, 6000, N_FRAMES, 7, on_frames=n)) for n in (1, 4)]
+    one, four = (found.nyquist_nm for found in limits)
+    assert one is not None and four == pytest.approx(one, rel=0.05)  # 2 times finer if each frame counted
+    interval = limits[0].nyquist_interval_nm
+    assert interval is not None and interval[0] < one < interval[1] < 1.3 * interval[0]
 
 
 def test_short_and_empty_runs_say_what_they_do_not_know(molecules: np.ndarray) -> None:
