@@ -49,11 +49,11 @@ def measure_drift(fitted: bool) -> None:
     if fitted:
         for density in (0.2, 1.0):
             _drift_rows(f"fitted frames, {density:g} per um²", [_fitted(density, seed) for seed in (1, 2, 3)], 3000)
-    found, truth = drifting_tubes(20_000, 250, 1)
+    found, truth = drifting_tubes(10_000, 100, 1)
     began = time.monotonic()
     drift = estimate_drift(found)
     took = time.monotonic() - began
-    print(f"{len(found):,} localizations in {len(drift)} blocks: {took:.0f} s, {_rms_words(drift, truth, 20_000)}")
+    print(f"{len(found):,} localizations in {len(drift)} blocks: {took:.0f} s, {_rms_words(drift, truth, 10_000)}")
 
 
 def _drift_rows(words: str, scenes: list[tuple[Localizations, Truth]], n_frames: int) -> None:

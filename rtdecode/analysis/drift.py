@@ -164,7 +164,10 @@ def points_of(localizations: Localizations) -> F4:
 
 
 def _shift(points: F4, reference: F4, near_nm: F8, reach_nm: tuple[float, float], *, is_2d: bool) -> Shift | None:
-    """Of `points` from `reference`, within reach of a place; None where the displacements have no mode."""
+    """Of `points` from `reference`, within reach of a place; None where the displacements have no mode.
+
+    Within NEAR_NM the place itself is where the search begins, elsewhere the fullest cell of a histogram.
+    """
     if not len(points) or not len(reference):
         return None
     grid = Grid(reference, reach_nm[0])
@@ -172,7 +175,8 @@ def _shift(points: F4, reference: F4, near_nm: F8, reach_nm: tuple[float, float]
     if not len(displacements):
         return None
     kernel = np.array(KERNEL_NM)
-    found = mode_of(displacements, rows, _peak(displacements, near_nm, reach_nm), kernel)
+    start = near_nm if reach_nm == NEAR_NM else _peak(displacements, near_nm, reach_nm)
+    found = mode_of(displacements, rows, start, kernel)
     if found is None or found.contrast < LEAST_CONTRAST or found.excess < LEAST_EXCESS:
         return None
     return replace(found, nm=found.nm * [1, 1, 0], sigma_nm=found.sigma_nm * [1, 1, 0]) if is_2d else found

@@ -45,8 +45,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = localized(kept, rng).records()
     records["x_nm"] += rng.normal(0, 120, len(records)) * (records["frame_index"] >= 150)  # pairs may be mistaken
     found = Localizations.from_records(records)
-    FORMATS["picasso"].write(folder / "t.hdf5", [found], about, is_2d=False)
-    FORMATS["thunderstorm"].write(folder / "t.csv", [found], about, is_2d=False)
+    FORMATS["picasso"].write(folder / "t.hdf5", [found], about)
+    FORMATS["thunderstorm"].write(folder / "t.csv", [found], about)
     assert run(["import", str(folder / "t.hdf5"), "--out", str(folder / "run")]) == 0
     return folder
 
