@@ -23,7 +23,7 @@ REACH_NM = (120.0, 240.0)  # lateral and axial: how far a block may have gone si
 NEAR_NM = (60.0, 120.0)  # how far a second look moves a block that has a place: half the reach, a quarter of the pairs
 LOOKS = 2  # second looks at a finished run; a third moves no block by more than 0.1 nm
 MOST_REFERENCE = 150_000  # points that blocks are held against: cost and memory of a look are bounded
-MOST_PAIRS = 1 << 21
+MOST_PAIRS = 1 << 20
 LEAST_CONTRAST, LEAST_EXCESS = 1.2, 6.0
 """A mode that stands out less is none (the fullest of 1,700 empty cells reaches 4 standard deviations by chance): the
 block is taken to stand where the last one did, with no certainty."""
