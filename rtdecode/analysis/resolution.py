@@ -48,7 +48,7 @@ class Resolution:
 
 
 def resolution(localizations: Localizations, px_nm: float | None = None, block_frames: int = 0) -> Resolution:
-    """Of localizations whose frames ascend, drift taken off and filtered beforehand.
+    """Of localizations in any order of frames, drift taken off and filtered beforehand.
 
     `px_nm` None: half the median sigma, 2 to 20 nm. `block_frames` 0: as long as makes 64 blocks, at least 100 frames:
     the halves are alternate blocks, since a blink of some frames must not stand in both.
@@ -56,6 +56,8 @@ def resolution(localizations: Localizations, px_nm: float | None = None, block_f
     found = localizations[np.isfinite(localizations.x_nm) & np.isfinite(localizations.y_nm)]
     if not len(found):
         return Resolution(None, None, (), None, None, None, px_nm or 0.0, MIN_BLOCK_FRAMES, 0)
+    if (np.diff(found.frame_index) < 0).any():
+        found = found[np.argsort(found.frame_index, kind="stable")]
     px_nm = px_nm or _px_nm(found)
     first, last = int(found.frame_index[0]), int(found.frame_index[-1])
     block = max(block_frames or (last - first + 1) // (2 * LEAST_BLOCKS), MIN_BLOCK_FRAMES)

@@ -71,7 +71,9 @@ def test_the_densitys_limit_counts_a_blink_once_and_knows_its_error(molecules: n
 
 
 def test_short_and_empty_runs_say_what_they_do_not_know(molecules: np.ndarray) -> None:
-    assert resolution(Localizations.empty()).frc_nm is None
+    assert resolution(Localizations.empty()).frc_nm is None and resolution(Localizations.empty()).nyquist_nm is None
     found = acquisition(molecules, 3000, 1)
-    short = resolution(found[found.frame_index < 500])
+    early = found[found.frame_index < 500]
+    short = resolution(early)
+    assert resolution(early[np.arange(len(early))[::-1]]).as_json() == short.as_json()  # in any order
     assert short.interval_nm is None and short.as_json()["block_frames"] == 100
