@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +52,14 @@ class EmptyEngine:
         return np.zeros((2, 1, 1, 1), np.float32)
 
 
-def run_bench(model: str, seconds: float, as_json: bool) -> None:
+def run_bench(model: str, seconds: float, as_json: bool, engine: EngineConfig) -> None:
     """Measure and print; each measurement takes about `seconds`."""
-    _print_all(_measurements(model, seconds), as_json)
+    _print_all(_measurements(model, seconds, engine), as_json, engine)
 
 
-def run_soak(model: str, n_frames: int, as_json: bool) -> None:
+def run_soak(model: str, n_frames: int, as_json: bool, engine: EngineConfig) -> None:
     """Push frames through ring, fitter and log, and print the memory of the process on the way."""
-    _print_all(_soak(model, n_frames), as_json)
+    _print_all(_soak(model, n_frames, engine), as_json, engine)
 
 
 def run_against_decode(model: str, seconds: float, as_json: bool) -> None:
@@ -66,11 +67,14 @@ def run_against_decode(model: str, seconds: float, as_json: bool) -> None:
     from rtdecode.cli.bench_decode import side_by_side
 
     with tempfile.TemporaryDirectory() as scratch:
-        _print_all(side_by_side(ModelBundle.load(model), Path(scratch), seconds), as_json)
+        _print_all(side_by_side(ModelBundle.load(model), Path(scratch), seconds), as_json, None)
 
 
-def _print_all(measurements: Iterator[tuple[str, Figures]], as_json: bool) -> None:
+def _print_all(measurements: Iterator[tuple[str, Figures]], as_json: bool, engine: EngineConfig | None) -> None:
     found: Figures = {"processor": processor(), "versions": versions()}
+    if engine is not None:
+        engines.check(engine)
+        found["versions"] |= {"engine": f"{engine.use} {engine.precision}"}
     tell: Callable[[str, Figures], None] = (lambda name, figures: None) if as_json else _tell
     tell("machine", {"processor": found["processor"], **found["versions"]})
     for name, figures in measurements:
@@ -80,18 +84,18 @@ def _print_all(measurements: Iterator[tuple[str, Figures]], as_json: bool) -> No
         print(json.dumps(found, indent=2))
 
 
-def _measurements(model: str, seconds: float) -> Iterator[tuple[str, Figures]]:
+def _measurements(model: str, seconds: float, engine: EngineConfig) -> Iterator[tuple[str, Figures]]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         bundle = ModelBundle.load(model)
         for size in SIZES:
-            yield f"fitter {bundle.name} {size}x{size}", fitter_figures(bundle, size, seconds)
+            yield f"fitter {bundle.name} {size}x{size}", fitter_figures(bundle, size, seconds, engine)
         if find_spec("torch") is None:
             yield "fitter 48 features", {"skipped": "its graph is exported by torch, which is not installed"}
         else:
             large = large_bundle(folder / "large", bundle)
             for size in SIZES:
-                yield f"fitter 48 features {size}x{size}", fitter_figures(large, size, seconds)
+                yield f"fitter 48 features {size}x{size}", fitter_figures(large, size, seconds, engine)
         for size in OVERHEAD_SIZES:
             yield f"house, empty network {size}x{size}", house_figures(bundle, folder / f"run{size}", size, seconds)
         for size in (64, 512):
@@ -99,20 +103,38 @@ def _measurements(model: str, seconds: float) -> Iterator[tuple[str, Figures]]:
         yield "log", log_figures(folder / "log", seconds)
 
 
-def _soak(model: str, n_frames: int) -> Iterator[tuple[str, Figures]]:
+def _soak(model: str, n_frames: int, config: EngineConfig) -> Iterator[tuple[str, Figures]]:
     bundle = ModelBundle.load(model)
     with tempfile.TemporaryDirectory() as scratch:
-        engine = engines.build(EngineConfig(), bundle)
+        engine = engines.build(config, bundle, frame_dtype="uint16")
         with Line.open(bundle, engine, Path(scratch) / "run", (SOAK_SIZE, SOAK_SIZE)) as line:
             for i, figures in enumerate(soak(line, n_frames)):
                 yield f"soak {SOAK_SIZE}x{SOAK_SIZE}, {i + 1} of {SOAK_POINTS}", figures
 
 
-def fitter_figures(bundle: ModelBundle, size: int, seconds: float) -> Figures:
-    """Frames a second and time of a frame through network and detection, one at a time."""
-    fitter = Fitter(bundle, engines.build(EngineConfig(), bundle), Roi(0, 0, size, size))
-    frames = noise(bundle, (size, size))
-    return timed(lambda i: fitter.push(Frame(FrameInfo(i, 0, 0), frames[i % N_NOISE])), seconds)
+def fitter_figures(bundle: ModelBundle, size: int, seconds: float, engine: EngineConfig | None = None) -> Figures:
+    """Frames a second and time of a frame through network and detection, one at a time; a GPU's in blocks, too."""
+    built = engines.build(engine or EngineConfig(), bundle, frame_dtype="uint16")
+    return figures_of(Fitter(bundle, built, Roi(0, 0, size, size)), noise(bundle, (size, size)), seconds)
+
+
+def figures_of(fitter: Fitter, frames: NDArray[np.uint16], seconds: float) -> Figures:
+    """As `fitter_figures`; `frames` (16, H, W) are pushed in turn."""
+    block, indices = fitter.largest_block, count()
+
+    def push(more: bool) -> None:
+        i = next(indices)
+        fitter.push(Frame(FrameInfo(i, 0, 0), frames[i % N_NOISE]), more=more)
+
+    def push_block(_: int) -> None:
+        for k in reversed(range(block)):
+            push(more=k > 0)
+
+    figures = timed(lambda _: push(more=False), seconds)
+    if block > 1:
+        figures["frames_per_s_in_blocks"] = round(block * timed(push_block, seconds)["frames_per_s"], 1)
+        figures["block"] = block
+    return figures
 
 
 def house_figures(bundle: ModelBundle, path: Path, size: int, seconds: float) -> Figures:

@@ -25,6 +25,8 @@ from rtdecode.streams.ring import RingWriter
 from rtdecode.streams.run_folder import RunFolder
 
 N_NOISE = 16  # different frames, used in turn
+RING_FRAMES = 16
+BLOCK = 12  # frames that a measurement in blocks leaves to a GPU at once; fewer than the ring holds
 SOAK_POINTS = 10
 DENSITY_UM2 = 1.0
 Figures = dict[str, Any]
@@ -42,7 +44,7 @@ class Line:
     def open(cls, bundle: ModelBundle, engine: Engine | DeviceEngine, path: Path, shape: tuple[int, int]) -> Line:
         """Make the run folder `path` and start; frames of `shape` (H, W). Raises EngineError."""
         folder = RunFolder.create(path, "bench: true\n")
-        ring = RingWriter.create(path / "frames.ring", shape, "uint16", 16)
+        ring = RingWriter.create(path / "frames.ring", shape, "uint16", RING_FRAMES)
         folder.publish_ring(ring.path)
         roi = Roi(0, 0, width_px=shape[1], height_px=shape[0])
         stage = LocalizeStage(folder, lambda shape, dtype: Fitter(bundle, engine, roi))
@@ -51,9 +53,19 @@ class Line:
 
     def one(self, i: int) -> None:
         """Frame i (rising) into the ring, through the fitter, its neighbour's localizations into the log."""
+        self._publish(i)
+        self.stage.step()
+
+    def several(self, _: int) -> None:
+        """As `one` with the next BLOCK frames, all in the ring before the first is taken."""
+        for _ in range(BLOCK):
+            self._publish(self.ring.received)
+        for _ in range(BLOCK):
+            self.stage.step()
+
+    def _publish(self, i: int) -> None:
         self.ring.slot()[...] = self.frames[i % N_NOISE]
         self.ring.publish(FrameInfo(i, 0, time.monotonic_ns()))
-        self.stage.step()
 
     def __enter__(self) -> Line:
         return self

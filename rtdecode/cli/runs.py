@@ -23,7 +23,10 @@ Out = Annotated[Path | None, typer.Option(help="Run folder; must not exist. Defa
 NoView = Annotated[bool, typer.Option("--no-view", help="Do not open the viewer.")]
 Model = Annotated[str, typer.Option(help="Folder of a bundle, or the name of a shipped one (`rtdecode models`).")]
 Engine = Annotated[
-    str, typer.Option(help="CPU: openvino, onnxruntime, torch. NVIDIA GPU: tensorrt, tensorrt-rtx, torch-cuda.")
+    str,
+    typer.Option(
+        help="CPU: openvino, onnxruntime, torch. NVIDIA GPU: tensorrt, tensorrt-rtx, torch-cuda; auto: what is here."
+    ),
 ]
 Precision = Annotated[
     str | None,

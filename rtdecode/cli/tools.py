@@ -33,12 +33,14 @@ def doctor(
     from rtdecode.cli.forecast import CameraLoad, forecast, told
     from rtdecode.core.config import EngineConfig
     from rtdecode.core.yaml_files import validate
+    from rtdecode.fit import engines
     from rtdecode.fit.bundle import ModelBundle
 
     load, bundle = CameraLoad.parse(camera), ModelBundle.load(model)
-    config = validate({"use": engine, "precision": precision}, EngineConfig, "rtdecode doctor")
+    config, why = engines.chosen(validate({"use": engine, "precision": precision}, EngineConfig, "rtdecode doctor"))
     found = forecast(load, bundle, config)
-    _print_rows(told(found, bundle, config, has_bf16()))
+    rows = told(found, bundle, config, able_bf16=config.use == "openvino" and has_bf16())
+    _print_rows([*rows, ("engine", why)] if why else rows)
     if found.verdict == "will lose frames":
         raise typer.Exit(1)
 
@@ -62,6 +64,8 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.2, help="For each measurement.")] = 3.0,
     decode: Annotated[bool, typer.Option("--decode", help="Beside DECODE's inference as published.")] = False,
     soak: Annotated[int, typer.Option(min=0, help="Frames of 32x32 through ring, fitter and log; memory.")] = 0,
+    engine: Annotated[str, typer.Option(help="Engine; not for --decode.")] = "openvino",
+    precision: Annotated[str, typer.Option(help="Its precision; not for --decode.")] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure this machine: fitter at three sizes, the house's own overhead, the ring, the log.
@@ -70,15 +74,21 @@ def bench(
     With --soak N instead: N small frames, and whether memory grows.
 
     Example: [bold]rtdecode bench --seconds 5[/bold]
+    Example: [bold]rtdecode bench --engine torch-cuda --precision bf16[/bold]
     """
     from rtdecode.cli.bench import run_against_decode, run_bench, run_soak
+    from rtdecode.core.config import EngineConfig
+    from rtdecode.core.yaml_files import validate
+    from rtdecode.fit import engines
+
+    config, _ = engines.chosen(validate({"use": engine, "precision": precision}, EngineConfig, "rtdecode bench"))
 
     if decode:
         run_against_decode(model, seconds, as_json)
     elif soak:
-        run_soak(model, soak, as_json)
+        run_soak(model, soak, as_json, config)
     else:
-        run_bench(model, seconds, as_json)
+        run_bench(model, seconds, as_json, config)
 
 
 def register(app: typer.Typer) -> None:

@@ -27,9 +27,12 @@ class Plugin(BaseModel):
 
 
 class EngineConfig(StrictModel):
-    """Which engine runs the bundle's graph. No fallback: what is named is used or refused."""
+    """Which engine runs the bundle's graph. No fallback: what is named is used or refused.
 
-    use: Literal["openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx", "torch-cuda"] = "openvino"
+    `use: auto`: TensorRT or torch on an NVIDIA GPU where one can be used, else OpenVINO; told when a run begins.
+    """
+
+    use: Literal["auto", "openvino", "onnxruntime", "torch", "tensorrt", "tensorrt-rtx", "torch-cuda"] = "openvino"
     precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None  # None: bf16 where it is had and passes, else fp32
     allow_unchecked: bool = False  # run a reduced precision although the bundle has no PSF to check it with
     threads: Annotated[int, Field(ge=0, le=256)] = 0  # 0: the engine's own choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Literal
 
 from rtdecode.core.config import EngineConfig
 from rtdecode.core.contracts import Engine
@@ -12,6 +13,7 @@ from rtdecode.core.extras import install, is_there, version_of
 from rtdecode.fit.bundle import DetectionThresholds, ModelBundle
 from rtdecode.fit.device import DeviceEngine
 from rtdecode.fit.int8 import int8_graph
+from rtdecode.fit.nvidia import first_gpu
 from rtdecode.fit.tiles import TiledEngine
 
 _LIBRARIES = {  # others are called as their engine; TensorRT's wheels for one CUDA have the longer name alone
@@ -22,7 +24,9 @@ _LIBRARIES = {  # others are called as their engine; TensorRT's wheels for one C
 _DISTRIBUTIONS = {"tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings")}
 _HOW = {"torch": install("train"), "torch-cuda": "pip install torch for your CUDA", "tensorrt-rtx": install("gpu")}
 ON_GPU = ("tensorrt", "tensorrt-rtx", "torch-cuda")
-"""Engines of an NVIDIA GPU; the others run on the CPU."""
+"""Engines of an NVIDIA GPU, in the order in which `auto` takes them; the others run on the CPU."""
+AUTO = "auto"
+"""As `use`: whichever of ON_GPU can run here, else OpenVINO."""
 REFERENCE = "fp32"
 """Precision where a configuration names none and nobody has resolved it (rtdecode.session.admit does for a run)."""
 VARIANTS = (
@@ -47,12 +51,53 @@ def version(use: str) -> str | None:
 
 
 def check(config: EngineConfig) -> None:
-    """Refuse an engine whose library is not installed, before a run has begun; imports nothing. Raises EngineError."""
-    if not any(map(is_there, libraries_of(config.use))):
-        how = _HOW.get(config.use, f"pip install {config.use}")
-        raise EngineError(f"engine {config.use}: its library is not installed here; {how}")
+    """Refuse an engine that cannot run here, before a run has begun: no GPU, or its library is not installed.
+
+    Imports nothing, and asks of a GPU only the driver. Raises EngineError.
+    """
     if config.precision == "int8" and config.use in ON_GPU:
         raise EngineError(f"engine {config.use} has no precision int8 yet; choose fp16, bf16 or fp32")
+    if config.use in ON_GPU:
+        _need_gpu(config.use)
+    if config.use != AUTO and not any(map(is_there, libraries_of(config.use))):
+        how = _HOW.get(config.use, f"pip install {config.use}")
+        raise EngineError(f"engine.use {config.use}: its library is not installed here; {how}")
+
+
+def _need_gpu(use: str) -> None:
+    try:
+        first_gpu()
+    except EngineError as error:
+        raise EngineError(
+            f"engine.use {use}: it needs an NVIDIA GPU, and no NVIDIA GPU can be used here ({error}); "
+            "set engine.use to openvino or onnxruntime, which run on the CPU"
+        ) from error
+
+
+def chosen(config: EngineConfig) -> tuple[EngineConfig, str]:
+    """`use: auto` as the engine that it stands for here, and why; any other as it is, and nothing to say.
+
+    The first engine of a GPU that can run, else OpenVINO. Of several GPUs the first that the driver shows.
+    """
+    if config.use != AUTO:
+        return config, ""
+    try:
+        gpu = first_gpu()
+    except EngineError as error:
+        return _as(config, "openvino"), f"chosen by auto: no NVIDIA GPU can be used here ({error})"
+    reasons = []
+    for use in ON_GPU:
+        try:
+            check(engine := _as(config, use))
+            device_of(use)
+            return engine, f"chosen by auto for {gpu.name}"
+        except EngineError as error:
+            reasons.append(str(error))
+    return _as(config, "openvino"), f"chosen by auto, for no engine can use {gpu.name}: {'; '.join(reasons)}"
+
+
+def _as(config: EngineConfig, use: str) -> EngineConfig:
+    return EngineConfig.model_validate(config.model_dump() | {"use": use})
 
 
 def build(
@@ -67,6 +112,7 @@ def build(
     raw frames. No fallback: a missing library or GPU or a precision that it lacks is an EngineError that says so.
     Whether the answers are good enough is asked once for each machine and bundle (rtdecode.stages.admission).
     """
+    config, _ = chosen(config)
     if config.use in ON_GPU:
         return _on_gpu(config, bundle, detection, "uint16" if frame_dtype in ("uint8", "uint16") else "float32")
     return host_engine(config, bundle)
@@ -83,6 +129,7 @@ def _on_gpu(
 ) -> DeviceEngine:
     if config.tile_px:
         raise EngineError(f"engine.tile_px {config.tile_px}: tiles are for engines of the CPU; leave it out")
+    check(config)
     precision = config.precision or REFERENCE
     if config.use == "torch-cuda":
         from rtdecode.fit.engine_torch_cuda import TorchCudaEngine
@@ -132,15 +179,15 @@ def device_of(use: str) -> str:
     return f"{processor_name()}, {' '.join(capabilities())}"
 
 
-def has_bf16(use: str) -> bool:
-    """Whether `precision: bf16` can be had from this engine here. Raises EngineError where it does not load."""
+def reduced(use: str) -> Literal["bf16", "fp16"] | None:
+    """The precision below fp32 that may be taken without being asked for; None: fp32 is all. Raises EngineError."""
     if use in ON_GPU:
-        return True  # every GPU that these engines support; where not, the engine itself refuses
+        return "bf16" if first_gpu().has_bf16 else "fp16"
     if use != "openvino":
-        return False
+        return None
     from rtdecode.fit.engine_openvino import capabilities
 
-    return "BF16" in capabilities()
+    return "bf16" if "BF16" in capabilities() else None
 
 
 def processor_name() -> str:

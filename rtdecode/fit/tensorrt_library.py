@@ -50,7 +50,7 @@ def roi_class(height_px: int, width_px: int) -> RoiClass:
             return one
     raise EngineError(
         f"frames of {height_px} x {width_px} px are larger than {ROI_CLASSES[-1].side_px} px, the largest that one "
-        "TensorRT engine takes; cut them into tiles"
+        "TensorRT engine takes; set engine.use to openvino, which cuts them into tiles, or to torch-cuda"
     )
 
 

@@ -56,6 +56,7 @@ def build_report(folder: RunFolder, outcome: Outcome) -> dict[str, Any]:
         "decisions": _decisions(folder),
         "policies": _states(folder),
         "engine": record.engine.model_dump(),
+        "engine_check": record.engine_check,
         "model": {"name": record.model_name, "sha256": record.model_sha256},
         "versions": record.versions,
         "warnings": cautions(folder, record, commits, localizations, outcome),

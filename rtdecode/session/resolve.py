@@ -32,7 +32,8 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     with told_where(origin, "model"):
         bundle = ModelBundle.load(config.model)
     with told_where(origin, "engine", "use"):
-        engines.check(config.engine)
+        engine, engine_chosen = engines.chosen(config.engine)
+        engines.check(engine)
     recorded, camera_from = (None, "") if config.camera else _recorded_camera(config)
     camera = config.camera or recorded or bundle.camera
     with told_where(origin, "camera"), _told_of(camera_from):
@@ -48,11 +49,13 @@ def resolve(config: RunConfig, origin: str = "configuration") -> RunRecord:
     with told_where(origin, "source", "use"):
         plugins.check_place(source.use, BUILT_IN)
     record = RunRecord(
-        **config.model_dump(exclude={"source", "policies", "model", "camera", "out"}),
+        **config.model_dump(exclude={"source", "policies", "model", "camera", "engine", "out"}),
         source=source,
         policies=policies,
         model=str(bundle.folder.resolve()),
         camera=camera,
+        engine=engine,
+        engine_chosen=engine_chosen,
         out=config.out.resolve(),
         origin=origin,
         camera_assumed=config.camera is None and recorded is None and not _is_simulated(config),

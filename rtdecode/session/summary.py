@@ -44,6 +44,7 @@ def summary_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [(f"policy {name}", _standing(said)) for name, said in report.get("policies", {}).items()]
     model, engine = report["model"], report["engine"]
     rows += [("model", f"{model['name']} ({model['sha256'][:12]}), {engine['use']} {engine['precision']}")]
+    rows += [("engine", words)] if (words := report.get("engine_check")) else []
     return rows + [("warning", warning) for warning in report["warnings"]]
 
 

@@ -24,6 +24,7 @@ class RunRecord(RunConfig):
     origin: str  # the file that the configuration came from, or words
     camera_assumed: bool = False  # nobody said what camera took the frames; the model's own was taken
     camera_from: str = ""  # run.yaml of the recorded run whose camera was taken
+    engine_chosen: str = ""  # why `use: auto` became this engine
     engine_check: str = ""  # what the admission gate said of the engine, with its figures
     cautions: tuple[str, ...] = ()  # what is odd in the recording, found before the run began
     model_name: str

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rtdecode.cli.app import run
 from rtdecode.core.config import EngineConfig
+from rtdecode.core.errors import EngineError
 from rtdecode.fit import engines
 from rtdecode.fit.bundle import ModelBundle
+from rtdecode.fit.nvidia import first_gpu
 from rtdecode.stages import admission
 from rtdecode.stages.admission_lines import NAME, Line
 
@@ -72,14 +75,45 @@ def test_a_bundle_without_psf_is_an_error(tiny_bundle: ModelBundle, capsys: pyte
 def test_without_a_gpu_its_engines_are_rows_and_a_run_with_one_is_refused_before_it_begins(
     known: Path, use: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    torch = pytest.importorskip("torch")
-    if torch.cuda.is_available():
-        pytest.skip("this machine has what must be missing")
+    without_a_gpu()
     monkeypatch.setattr(engines, "VARIANTS", ((use, "bf16"),))
     assert run(["engine", "check", "astigmatic-light", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["engines"]
-    assert "CUDA" in row["missing"] or "not installed" in row["missing"]
+    assert row["missing"].startswith(f"engine.use {use}: ") and "no NVIDIA GPU" in row["missing"]
     out = tmp_path / "run"
     assert run(["demo", "--frames", "5", "--no-view", "--engine", use, "--out", str(out)]) == 1
     said = capsys.readouterr().err
-    assert ("CUDA" in said or "not installed" in said) and not out.exists()
+    assert "no NVIDIA GPU" in said and not out.exists()
+
+
+@pytest.mark.parametrize("use", engines.ON_GPU)
+@pytest.mark.parametrize("command", ["replay", "live", "doctor", "bench"])
+def test_every_command_refuses_it_in_one_sentence_that_names_the_key(
+    command: str, use: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    without_a_gpu()
+    np.save(movie := tmp_path / "movie.npy", np.full((3, 16, 16), 300, np.uint16))
+    (yaml := tmp_path / "run.yaml").write_text(
+        f"source: {{use: replay, path: {movie}}}\nmodel: astigmatic-light\nengine:\n  use: {use}\n"
+    )
+    out = tmp_path / "run"
+    words = {
+        "replay": [str(movie), "--engine", use, "--no-view", "--out", str(out)],
+        "live": [str(yaml), "--no-view", "--out", str(out)],
+        "doctor": ["--camera", "16x16@1", "--engine", use],
+        "bench": ["--engine", use],
+    }[command]
+    assert run([command, *words]) == 1
+    said = capsys.readouterr().err
+    place = f"{yaml}, line 4: key 'engine.use': " if command == "live" else ""
+    assert said.startswith(f"rtdecode: {place}engine.use {use}: it needs an NVIDIA GPU, and no NVIDIA GPU can be used")
+    assert said.count("\n") == 1 and "openvino or onnxruntime" in said and not out.exists()
+
+
+def without_a_gpu() -> None:
+    """Skips where there is what must be missing."""
+    try:
+        first_gpu()
+    except EngineError:
+        return
+    pytest.skip("this machine has what must be missing")

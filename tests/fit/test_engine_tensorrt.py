@@ -176,7 +176,7 @@ def test_classes_hold_their_frames_and_topk_limit(full_bundle: ModelBundle) -> N
         shapes = profile_shapes(full_bundle.network, roi, True)
         largest = input_shapes(full_bundle.network, roi.block, roi.side_px, roi.side_px, True)
         assert {name: sizes[2] for name, sizes in shapes.items()} == largest
-    with pytest.raises(EngineError, match="cut them into tiles"):
+    with pytest.raises(EngineError, match="which cuts them into tiles"):
         roi_class(2052, 64)
 
 
