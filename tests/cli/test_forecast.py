@@ -8,12 +8,15 @@ import pytest
 from typer.testing import CliRunner
 
 from rtdecode.cli.app import app
-from rtdecode.cli.bench_line import Line, soak
-from rtdecode.cli.forecast import CameraLoad, Forecast, forecast, told
+from rtdecode.cli.bench import figures_of
+from rtdecode.cli.bench_line import BLOCK, Line, noise, soak
+from rtdecode.cli.forecast import CameraLoad, Forecast, forecast, forecast_of, told
 from rtdecode.core.config import EngineConfig
 from rtdecode.core.errors import ConfigError
+from rtdecode.core.frames import Roi
 from rtdecode.fit import engines
 from rtdecode.fit.bundle import ModelBundle
+from rtdecode.fit.fitter import Fitter
 
 ENGINE = EngineConfig(threads=1)
 
@@ -59,3 +62,20 @@ def test_memory_does_not_grow_with_the_frames(tmp_path: Path, tiny_bundle: Model
     assert points[-1]["frames"] == 2000 and line.stage.status()["fitted"] == 1999
     grown_mb = points[-1]["rss_MB"] - points[0]["rss_MB"]
     assert grown_mb < 10, "one frame's ten maps kept each time would be 15 MB"
+
+
+def test_an_engine_of_a_gpu_is_measured_in_blocks_too(tmp_path: Path, tiny_bundle: ModelBundle) -> None:
+    """A line that is behind gives it blocks, so the rate that it holds is that of blocks."""
+    torch_cuda = pytest.importorskip("rtdecode.fit.engine_torch_cuda")
+    made = torch_cuda.TorchCudaEngine(tiny_bundle, "fp32", device="cpu", largest_block=4)
+    with Line.open(tiny_bundle, made, tmp_path / "run", (16, 16)) as line:
+        line.one(0)
+        line.several(0)
+        line.several(1)
+        assert line.stage.status()["fitted"] == 2 * BLOCK and line.ring.received == 2 * BLOCK + 1
+    built = torch_cuda.TorchCudaEngine(tiny_bundle, "fp32", device="cpu", largest_block=4)
+    found = forecast_of(CameraLoad.parse("16x16@0.5"), tiny_bundle, built, seconds=0.2)
+    assert found.verdict == "keeps up with margin" and found.p99_ms > 0
+    built = torch_cuda.TorchCudaEngine(tiny_bundle, "fp32", device="cpu", largest_block=4)
+    figures = figures_of(Fitter(tiny_bundle, built, Roi(0, 0, 16, 16)), noise(tiny_bundle, (16, 16)), 0.1)
+    assert figures["block"] == 4 and figures["frames_per_s_in_blocks"] > 0

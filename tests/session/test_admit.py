@@ -14,6 +14,7 @@ from rtdecode import session
 from rtdecode.core.config import EngineConfig, RunConfig
 from rtdecode.core.errors import EngineError
 from rtdecode.fit.bundle import ModelBundle
+from rtdecode.fit.nvidia import first_gpu
 from rtdecode.session.admit import admitted
 from rtdecode.session.resolve import resolve
 from rtdecode.stages import admission
@@ -111,6 +112,22 @@ def test_a_refusal_names_the_line_of_the_users_file(
     record = record_of(tmp_path, precision="bf16").model_copy(update={"origin": str(origin)})
     with pytest.raises(EngineError, match=r"run\.yaml, line 2: key 'engine': openvino bf16 is not admitted"):
         admitted(record)
+
+
+def test_auto_is_openvino_where_there_is_no_gpu_and_a_replay_of_the_record_says_so_again(tmp_path: Path) -> None:
+    try:
+        first_gpu()
+    except EngineError:
+        said: list[str] = []
+        record = admitted(record_of(tmp_path, use="auto", precision="fp32"), said.append)
+        assert record.engine.use == "openvino"  # what is written down is what ran
+        assert said == [f"engine {record.engine_check}"]
+        assert said[0].startswith(
+            "engine openvino fp32: the reference; chosen by auto: no NVIDIA GPU can be used here ("
+        )
+        assert admitted(record) == record
+        return
+    pytest.skip("this machine has a GPU")
 
 
 def test_a_model_without_psf_runs_in_fp32_and_says_why(kit: Kit) -> None:
