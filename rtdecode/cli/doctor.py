@@ -110,10 +110,13 @@ def _gpu() -> str:
 
 
 def _gpu_engines() -> str:
-    """Which of them are installed; whether they run here shows `rtdecode engine check`."""
+    """Which of them are installed, and what `auto` stands for here; `rtdecode engine check` shows whether they run."""
+    from rtdecode.core.config import EngineConfig
     from rtdecode.fit import engines
 
-    return "; ".join(f"{use} {engines.version(use) or 'not installed'}" for use in engines.ON_GPU)
+    installed = "; ".join(f"{use} {engines.version(use) or 'not installed'}" for use in engines.ON_GPU)
+    engine, why = engines.chosen(EngineConfig(use="auto"))
+    return f"{installed}; `use: auto` is {engine.use} here, {why}"
 
 
 def _models() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,10 +84,20 @@ def _print(name: str, rows: list[Row]) -> None:
     for column in ("frames/s 64²", "Jaccard, points", "lateral, nm", "axial, nm", "over sigma", "sigma, %"):
         table.add_column(column, justify="right")
     table.add_column("", overflow="fold")
-    for use, precision, line, why in rows:
-        table.add_row(use, precision, *(_cells(line) if line else ["-"] * 6), _verdict(line, why))
+    for use, precision, line, _ in rows:
+        if line is not None:
+            table.add_row(use, precision, *_cells(line), _verdict(line))
     console = Console()
     (console if console.is_terminal else Console(width=140)).print(table, highlight=False)
+    for words in _missing(rows):
+        typer.echo(words)
+
+
+def _missing(rows: list[Row]) -> Iterator[str]:
+    """What this machine cannot run, a sentence for each engine and reason."""
+    lacking = [(use, precision, why) for use, precision, line, why in rows if line is None]
+    for (use, why), same in groupby(lacking, lambda row: (row[0], row[2])):
+        yield f"{use} {', '.join(precision for _, precision, _ in same)}: not here: {why}"
 
 
 def _cells(line: Line) -> list[str]:
@@ -104,7 +115,5 @@ def _cells(line: Line) -> list[str]:
     ]
 
 
-def _verdict(line: Line | None, why: str) -> str:
-    if line is None:
-        return why
+def _verdict(line: Line) -> str:
     return f"refused: {'; '.join(line.faults)}" if line.faults else "admitted"

@@ -76,9 +76,13 @@ def test_without_a_gpu_its_engines_are_rows_and_a_run_with_one_is_refused_before
     known: Path, use: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     without_a_gpu()
-    monkeypatch.setattr(engines, "VARIANTS", ((use, "bf16"),))
+    monkeypatch.setattr(engines, "VARIANTS", (("openvino", "fp32"), (use, "fp32"), (use, "bf16")))
+    assert run(["engine", "check", "astigmatic-light"]) == 0
+    (shown,) = [line for line in capsys.readouterr().out.splitlines() if use in line]
+    assert shown.startswith(f"{use} fp32, bf16: not here: engine.use {use}: ") and "no NVIDIA GPU" in shown
     assert run(["engine", "check", "astigmatic-light", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["engines"]
+    _, row, other = json.loads(capsys.readouterr().out)["engines"]
+    assert (row["precision"], other["precision"]) == ("fp32", "bf16") and row["missing"] == other["missing"]
     assert row["missing"].startswith(f"engine.use {use}: ") and "no NVIDIA GPU" in row["missing"]
     out = tmp_path / "run"
     assert run(["demo", "--frames", "5", "--no-view", "--engine", use, "--out", str(out)]) == 1
