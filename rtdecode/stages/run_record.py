@@ -15,7 +15,20 @@ from rtdecode.streams.run_folder import RunFolder
 
 IMPORTED = "imported"
 """Source and model of a run whose localizations another program made: nothing was timed here."""
-PACKAGES = ("numpy", "numba", "openvino", "nncf", "onnxruntime", "pyzmq", "pymmcore", "pymmcore-plus", "torch")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "openvino",
+    "nncf",
+    "onnxruntime",
+    "pyzmq",
+    "pymmcore",
+    "pymmcore-plus",
+    "torch",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+    "cuda-bindings",
+)
 
 
 class RunRecord(RunConfig):
