@@ -104,8 +104,11 @@ class Drive:
         while self._is_connected:
             try:
                 return list(wait(list(flying), timeout=LOOK_S, return_when="FIRST_COMPLETED").done)
-            except (TimeoutError, CancelledError):
+            except TimeoutError:
                 continue
+            except CancelledError:  # one of them was taken back, e.g. since its scheduler forgot it: ask for it again
+                if ended := [future for future in flying if future.status != "pending"]:
+                    return ended
         return list(flying)
 
     def _fill(self, waiting: deque[tuple[BlockTask, int]], flying: dict[Any, tuple[BlockTask, int]]) -> None:
