@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rtdecode.core.errors import FileFormatError
 from rtdecode.core.localizations import LOCALIZATION_DTYPE, Localizations
+from rtdecode.fit import engines
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.streams.log import COMMIT_DTYPE, Commits
 
@@ -79,7 +80,7 @@ def key_of(record: RunRecord, block_frames: int) -> str:
         "format": FORMAT, "model": record.model_sha256, "engine": record.engine.model_dump(mode="json"),
         "camera": record.camera.model_dump(mode="json") if record.camera else None, "source": source,
         "detection": record.detection.model_dump(mode="json"), "block_frames": block_frames,
-        "versions": {name: record.versions.get(name) for name in ("rtdecode", record.engine.use)},
+        "versions": {"rtdecode": record.versions.get("rtdecode"), "engine": engines.version(record.engine.use)},
     }  # fmt: skip
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
