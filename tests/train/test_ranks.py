@@ -12,16 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
+from tiny_training import write_training
 
-from rtdecode.core.camera import Camera
 from rtdecode.core.errors import TrainingError
-from rtdecode.fit.layout import NetworkConfig
-from rtdecode.fit.scaling import Scaling
-from rtdecode.physics.psf import GaussianPsf, SplinePsf
-from rtdecode.physics.simulate import SimulationConfig
+from rtdecode.physics.psf import SplinePsf
 from rtdecode.train.batches import batch_of
-from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
+from rtdecode.train.config import BatchConfig, TrainingConfig
 from rtdecode.train.loop import averaged_network, load_training, train
 from rtdecode.train.ranks import ALONE, Ranks, started_by_torchrun
 
@@ -30,27 +26,7 @@ from rtdecode.train.ranks import ALONE, Ranks, started_by_torchrun
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """YAML of a small training with `shares` left open."""
     folder = tmp_path_factory.mktemp("ranks")
-    z = np.arange(-5, 6) * 100.0
-    samples = GaussianPsf(roi_px=15).with_derivatives([7] * 11, [7] * 11, z, (15, 15))[0]
-    SplinePsf.from_samples(samples, 100.0, 5, (100.0, 100.0)).save(folder / "psf.safetensors")
-    config = TrainingConfig(
-        name="tiny",
-        description="A test.",
-        psf=Path("psf.safetensors"),
-        camera=Camera(px_nm=(100, 100), baseline_adu=100, e_per_adu=0.5, read_noise_e=1.5),
-        network=NetworkConfig(features=8, stem="half", activation="silu", heads="shared"),
-        scaling=Scaling(input_offset=90, input_scale=120, photons_max=20000, z_max_nm=600, background_max=200),
-        simulation=SimulationConfig(shape_px=(16, 16), margin_px=6, z_nm=(-500, 500), density_um2=(0.5, 1.5)),
-        batch=BatchConfig(clips=2, frames=4),
-        optimiser=OptimiserConfig(learning_rate=1e-3, warmup_iterations=1, ema_decay=0.5),
-        iterations=12,
-        report_every=2,
-        checkpoint_every=2,
-        calibration_share=0,
-        page_every=0,
-    )
-    (folder / "train.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    return folder / "train.yaml"
+    return write_training(folder / "train.yaml", iterations=12, report_every=2, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")

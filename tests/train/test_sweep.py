@@ -5,18 +5,12 @@ from pathlib import Path
 from threading import Thread
 from time import sleep
 
-import numpy as np
 import pytest
 import yaml
+from tiny_training import write_training
 
 from rtdecode.cli.app import run
-from rtdecode.core.camera import Camera
 from rtdecode.core.errors import ConfigError, TrainingError
-from rtdecode.fit.layout import NetworkConfig
-from rtdecode.fit.scaling import Scaling
-from rtdecode.physics.psf import GaussianPsf, SplinePsf
-from rtdecode.physics.simulate import SimulationConfig
-from rtdecode.train.config import BatchConfig, OptimiserConfig, TrainingConfig
 from rtdecode.train.sweep import finished, train_one
 from rtdecode.train.sweep_plan import JudgeConfig, load_sweep
 from rtdecode.train.sweep_run import Outcome, Sweep, table_of
@@ -28,25 +22,7 @@ JUDGE = JudgeConfig(share=0.01)
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """YAML of a training of three steps."""
     folder = tmp_path_factory.mktemp("sweep")
-    z = np.arange(-8, 9) * 100.0
-    samples = GaussianPsf(roi_px=15).with_derivatives([7] * 17, [7] * 17, z, (15, 15))[0]
-    SplinePsf.from_samples(samples, 100.0, 8, (100.0, 100.0)).save(folder / "psf.safetensors")
-    config = TrainingConfig(
-        name="tiny",
-        description="A test.",
-        psf=Path("psf.safetensors"),
-        camera=Camera(px_nm=(100, 100), baseline_adu=100, e_per_adu=0.5, read_noise_e=1.5),
-        network=NetworkConfig(features=8, stem="half", activation="silu", heads="shared"),
-        scaling=Scaling(input_offset=90, input_scale=120, photons_max=20000, z_max_nm=600, background_max=200),
-        simulation=SimulationConfig(shape_px=(16, 16), margin_px=6, z_nm=(-500, 500), density_um2=(0.5, 1.5)),
-        batch=BatchConfig(clips=2, frames=4),
-        optimiser=OptimiserConfig(learning_rate=1e-3, warmup_iterations=1, ema_decay=0.5),
-        iterations=3,
-        report_every=1,
-        calibration_share=0,
-        page_every=0,
-    )
-    (folder / "base.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    write_training(folder / "base.yaml", 8, iterations=3, report_every=1)
     (folder / "broken.safetensors").write_bytes(b"no PSF")
     return folder / "base.yaml"
 

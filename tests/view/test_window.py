@@ -20,25 +20,10 @@ from rtdecode.core.errors import RunFolderError
 from rtdecode.core.frames import Fate
 from rtdecode.core.localizations import Localizations
 from rtdecode.streams.door import Door
-from rtdecode.view import window as window_module
 from rtdecode.view.canvas import ColourScale
 from rtdecode.view.window import open_window, qt_fault, screen_problem, view
 
 SCALE = ColourScale(-500, 500)
-
-
-@pytest.fixture(scope="module")
-def application() -> Iterator[Any]:
-    """Qt without a screen; skipped, with the reason, where its system libraries are missing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QT_QPA_PLATFORM", "offscreen")
-        problem = screen_problem()
-        if problem is not None:
-            pytest.skip(problem)
-        patch.setattr(window_module, "screen_problem", lambda: None)  # asked once is enough
-        from rtdecode.view.main_window import make_application
-
-        yield make_application()
 
 
 @pytest.fixture
@@ -49,20 +34,20 @@ def run(tmp_path: Path) -> Iterator[WrittenRun]:
 
 
 @pytest.fixture
-def opened(application: Any, run: WrittenRun) -> Iterator[Any]:
+def opened(qt: Any, run: WrittenRun) -> Iterator[Any]:
     """A window on `run`, closed at the end."""
     window = open_window(run.folder.path, scale=SCALE)
     yield window
     window.close()
     window.deleteLater()
-    application.processEvents()
+    qt.processEvents()
 
 
-def settle(application: Any, window: Any, condition: Callable[[], bool] | None = None) -> None:
+def settle(qt: Any, window: Any, condition: Callable[[], bool] | None = None) -> None:
     """Let the window work until all is drawn and `condition` holds."""
-    wait_until(lambda: window.is_up_to_date and (condition is None or condition()), application.processEvents)
+    wait_until(lambda: window.is_up_to_date and (condition is None or condition()), qt.processEvents)
     window.refresh()
-    application.processEvents()
+    qt.processEvents()
 
 
 def pixels(widget: Any) -> NDArray[np.int_]:
@@ -88,12 +73,12 @@ def brightest_near(image: NDArray[np.int_], at: tuple[int, int], reach: int = 3)
 
 
 def test_known_localizations_light_up_at_their_places_in_the_colour_of_their_depth(
-    application: Any, run: WrittenRun, opened: Any
+    qt: Any, run: WrittenRun, opened: Any
 ) -> None:
     """x to the right, y down: (2600, 300) is right and high, (400, 1900) left and low."""
     run.frame(0)
     run.commit(0, localizations_at([2600.0, 400.0, 1500.0], [300.0, 1900.0, 1200.0], [-480.0, 480.0, 0.0], 30.0))
-    settle(application, opened, lambda: opened.scene.shown == 3)
+    settle(qt, opened, lambda: opened.scene.shown == 3)
     image = pixels(opened.pane.widget)
     low, high, middle = (brightest_near(image, spot(opened, x, y)) for x, y in ((2600, 300), (400, 1900), (1500, 1200)))
     assert low[2] > low[0] + 50 and high[0] > high[2] + 50 and middle[1] == middle.max() > 100
@@ -101,60 +86,60 @@ def test_known_localizations_light_up_at_their_places_in_the_colour_of_their_dep
         assert brightest_near(image, spot(opened, x, y)).max() < 20
 
 
-def test_the_numbers_are_those_of_the_log(application: Any, run: WrittenRun, opened: Any) -> None:
+def test_the_numbers_are_those_of_the_log(qt: Any, run: WrittenRun, opened: Any) -> None:
     for index in range(4):
         run.frame(index)
         run.commit(
             index, localizations_at(np.full(300, 900.0), 900.0, sigma_nm=np.r_[np.full(200, 9), np.full(100, 99)])
         )
     run.commit(4, Localizations.empty(), Fate.LOST_IN_RING)
-    settle(application, opened, lambda: opened.scene.shown == 800)
+    settle(qt, opened, lambda: opened.scene.shown == 800)
     words = {name: label.text() for name, label in opened.panel.values.items()}
     assert words["Frame"] == "4 of 100" and words["Localizations"] == "1,200" and words["Shown"] == "800"
     assert words["In a frame"] == "300.0" and words["Lost"] == "1 (1 in queue)"
     assert "RUNNING" in opened.panel.state.text() and opened.panel.name.text() == "cell 3"
     assert "#ff6b6b" in opened.panel.values["Lost"].styleSheet()
     run.end()
-    wait_until(lambda: "FINISHED" in opened.panel.state.text(), application.processEvents)
+    wait_until(lambda: "FINISHED" in opened.panel.state.text(), qt.processEvents)
     assert "completed" in opened.panel.state.text() and not opened.panel.stop.isEnabled()
 
 
-def test_a_filling_queue_is_shown_red(application: Any, run: WrittenRun, opened: Any) -> None:
+def test_a_filling_queue_is_shown_red(qt: Any, run: WrittenRun, opened: Any) -> None:
     for index in range(14):
         run.frame(index)
-    wait_until(lambda: opened.panel.ring.value() > 80, application.processEvents)
+    wait_until(lambda: opened.panel.ring.value() > 80, qt.processEvents)
     red, green, blue = np.median(pixels(opened.panel.ring)[4:6, 8:40].reshape(-1, 3), axis=0)
     assert red > green + 60 and red > blue + 60
 
 
-def test_refresh_keeps_the_users_zoom_and_contrast(application: Any, run: WrittenRun, opened: Any) -> None:
+def test_refresh_keeps_the_users_zoom_and_contrast(qt: Any, run: WrittenRun, opened: Any) -> None:
     from PySide6 import QtCore
 
     run.frame(0)
     run.commit(0, localizations_at([1000.0, 1200.0], 1000.0))
-    settle(application, opened, lambda: opened.scene is not None)
+    settle(qt, opened, lambda: opened.scene is not None)
     opened.pane.box.setRange(QtCore.QRectF(900.0, 900.0, 500.0, 400.0), padding=0)
     opened.panel.pin.setChecked(True)
     before, white = opened.pane.visible, opened.scene.contrast.white_density
     for index in range(1, 6):
         run.frame(index)
         run.commit(index, localizations_at(np.full(500, 1100.0), 1100.0))
-        settle(application, opened, lambda index=index: opened.scene.shown == 2 + 500 * index)
+        settle(qt, opened, lambda index=index: opened.scene.shown == 2 + 500 * index)
     assert opened.pane.visible == before and opened.scene.contrast.white_density == white > 0
     assert opened.scene.detail is not None  # zoomed in: drawn at the screen's resolution
     assert brightest_near(pixels(opened.pane.widget), spot(opened, 1100, 1100)).max() > 100
 
 
-def test_keys_toggle_raw_frame_pin_filter_and_whole_field(application: Any, run: WrittenRun, opened: Any) -> None:
+def test_keys_toggle_raw_frame_pin_filter_and_whole_field(qt: Any, run: WrittenRun, opened: Any) -> None:
     from PySide6 import QtCore, QtTest
 
     run.frame(0, brightest=(4, 27))  # row 4, column 27
     run.commit(0, localizations_at([2700.0, 800.0], [400.0, 1500.0], sigma_nm=[10.0, 70.0]))
-    settle(application, opened, lambda: opened.scene is not None)
+    settle(qt, opened, lambda: opened.scene is not None)
     whole = opened.pane.visible
     opened.activateWindow()
     QtTest.QTest.keyClick(opened, QtCore.Qt.Key.Key_R)
-    settle(application, opened, lambda: "Frame 0" in opened.pane.overlay.title)
+    settle(qt, opened, lambda: "Frame 0" in opened.pane.overlay.title)
     image = pixels(opened.pane.widget)
     bright, ring_of_circle = spot(opened, 2700, 400), spot(opened, 800, 1500)
     assert image[bright].min() > 200 and image[spot(opened, 1600, 1200)].max() < 60
@@ -162,7 +147,7 @@ def test_keys_toggle_raw_frame_pin_filter_and_whole_field(application: Any, run:
     QtTest.QTest.keyClick(opened, QtCore.Qt.Key.Key_R)
     assert not opened.pane.is_raw
     QtTest.QTest.keyClick(opened, QtCore.Qt.Key.Key_F)
-    settle(application, opened, lambda: opened.scene.shown == 2)
+    settle(qt, opened, lambda: opened.scene.shown == 2)
     opened.pane.box.scaleBy((0.3, 0.3))
     assert opened.pane.visible != whole
     QtTest.QTest.keyClick(opened, QtCore.Qt.Key.Key_Home)
@@ -172,12 +157,12 @@ def test_keys_toggle_raw_frame_pin_filter_and_whole_field(application: Any, run:
     assert opened.scene.contrast.white_density > white and opened.panel.pin.isChecked()
 
 
-def test_the_wheel_zooms_about_the_pointer(application: Any, run: WrittenRun, opened: Any) -> None:
+def test_the_wheel_zooms_about_the_pointer(qt: Any, run: WrittenRun, opened: Any) -> None:
     from PySide6 import QtCore, QtGui, QtWidgets
 
     run.frame(0)
     run.commit(0, localizations_at(800.0, 600.0))
-    settle(application, opened, lambda: opened.scene is not None)
+    settle(qt, opened, lambda: opened.scene is not None)
     row, column = spot(opened, 800, 600)
     before, at = opened.pane.visible, QtCore.QPointF(column, row)
     event = QtGui.QWheelEvent(
@@ -190,14 +175,14 @@ def test_the_wheel_zooms_about_the_pointer(application: Any, run: WrittenRun, op
     assert np.abs(np.subtract(spot(opened, 800, 600), (row, column))).max() <= 2
 
 
-def test_the_stop_button_asks_twice_and_then_the_session(application: Any, run: WrittenRun, opened: Any) -> None:
+def test_the_stop_button_asks_twice_and_then_the_session(qt: Any, run: WrittenRun, opened: Any) -> None:
     from PySide6 import QtCore, QtTest
 
     door = Door()
     run.folder.publish_door(door.endpoint)
     run.frame(0)
     run.commit(0, localizations_at(800.0, 600.0))
-    settle(application, opened, opened.panel.stop.isEnabled)
+    settle(qt, opened, opened.panel.stop.isEnabled)
     heard: list[Any] = []
     click = lambda: QtTest.QTest.mouseClick(opened.panel.stop, QtCore.Qt.MouseButton.LeftButton)  # noqa: E731
     click()
@@ -206,51 +191,51 @@ def test_the_stop_button_asks_twice_and_then_the_session(application: Any, run: 
 
     def rounds() -> None:
         heard.extend(door.poll(timeout_ms=10))
-        application.processEvents()
+        qt.processEvents()
 
     wait_until(lambda: "is stopping" in opened.panel.message.text(), rounds)
     assert [type(action) for message in heard for action in message.actions] == [Stop]
     door.close()
 
 
-def test_a_damaged_log_is_told_and_the_window_lives_on(application: Any, run: WrittenRun, opened: Any) -> None:
+def test_a_damaged_log_is_told_and_the_window_lives_on(qt: Any, run: WrittenRun, opened: Any) -> None:
     run.commit(0, localizations_at([1.0, 2.0], 3.0))
     with run.folder.localizations.open("r+b") as file:
         file.write(b"\xff\xff\xff")
     run.folder.append_event("acquire", "restart", frame_index=7, reason="camera lost")
-    wait_until(lambda: "locs.bin" in opened.panel.message.text(), application.processEvents)
+    wait_until(lambda: "locs.bin" in opened.panel.message.text(), qt.processEvents)
     assert opened.isVisible()
 
 
-def test_closing_in_the_middle_leaves_the_run_alone(application: Any, run: WrittenRun) -> None:
+def test_closing_in_the_middle_leaves_the_run_alone(qt: Any, run: WrittenRun) -> None:
     window = open_window(run.folder.path)
     run.frame(0)
     run.commit(0, localizations_at(np.full(1000, 500.0), 500.0))
-    application.processEvents()
+    qt.processEvents()
     window.close()
     window.refresh()
     run.frame(1)
     run.commit(1, localizations_at(1.0, 1.0))
     assert run.ring.received == 2 and run.log.frames == 2
     window.deleteLater()
-    application.processEvents()
+    qt.processEvents()
 
 
-def test_a_window_opens_before_the_run_exists_and_on_a_finished_one(application: Any, tmp_path: Path) -> None:
+def test_a_window_opens_before_the_run_exists_and_on_a_finished_one(qt: Any, tmp_path: Path) -> None:
     window = open_window(tmp_path / "later")
-    wait_until(lambda: "WAITING" in window.panel.state.text(), application.processEvents)
+    wait_until(lambda: "WAITING" in window.panel.state.text(), qt.processEvents)
     run = WrittenRun(tmp_path / "later")
     run.commit(0, localizations_at(np.linspace(0, 3000, 50), 700.0))
     run.end("stopped")
     run.close()
-    wait_until(lambda: "FINISHED" in window.panel.state.text() and window.is_up_to_date, application.processEvents)
+    wait_until(lambda: "FINISHED" in window.panel.state.text() and window.is_up_to_date, qt.processEvents)
     assert window.scene.shown == 50
     window.close()
     window.deleteLater()
-    application.processEvents()
+    qt.processEvents()
 
 
-def test_view_runs_until_the_window_is_closed_and_returns_0(application: Any, run: WrittenRun) -> None:
+def test_view_runs_until_the_window_is_closed_and_returns_0(qt: Any, run: WrittenRun) -> None:
     from PySide6 import QtCore
 
     run.commit(0, localizations_at(500.0, 500.0))
@@ -258,7 +243,7 @@ def test_view_runs_until_the_window_is_closed_and_returns_0(application: Any, ru
     timer = QtCore.QTimer()
 
     def close_when_drawn() -> None:
-        for widget in application.topLevelWidgets():
+        for widget in qt.topLevelWidgets():
             if getattr(widget, "is_up_to_date", False):
                 widget.close()
 
@@ -268,7 +253,7 @@ def test_view_runs_until_the_window_is_closed_and_returns_0(application: Any, ru
     timer.stop()
 
 
-def test_view_refuses_what_is_no_run(application: Any, tmp_path: Path) -> None:
+def test_view_refuses_what_is_no_run(qt: Any, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError):
         view(tmp_path)
 
@@ -284,7 +269,7 @@ def in_another_process(**environment: str) -> str:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only: elsewhere there is always a screen")
-def test_without_a_screen_the_message_says_what_to_do(application: Any) -> None:
+def test_without_a_screen_the_message_says_what_to_do(qt: Any) -> None:
     assert "no screen" in in_another_process() and "picture.png" in in_another_process()
     said = in_another_process(DISPLAY=":4242")
     assert "Qt cannot start" in said and "apt install" in said
