@@ -41,7 +41,9 @@ def drift(run: Run) -> None:
     else:
         picture.unlink(missing_ok=True)  # of an earlier try: it would not belong to this drift.csv
     make_page(folder)
-    typer.echo(f"drift: {words}\n{verdict}\n{drift_path(folder)}" + (f", {picture.name}" if picture.exists() else ""))
+    typer.echo(f"drift: {words}\n{verdict}")
+    if picture.exists():
+        typer.echo(f"{drift_path(folder)}, {picture.name}")
 
 
 def resolution(run: Run) -> None:
@@ -113,6 +115,8 @@ def group(
         "drift": drift_said(folder, drift),
     }
     if out is None:
+        if (folder.path / BLINKS).exists():
+            typer.echo(f"{BLINKS} of an earlier `group` is replaced")
         _write(folder, folder.path / BLINKS, format, True, groups, said)
     else:
         _write(folder, out, format, overwrite, groups, said)

@@ -112,17 +112,36 @@ def quality_of(
 
     from rtdecode.core.quality import SHOW_ALL
     from rtdecode.session.exporting import bundle_of, recommended_filter
-    from rtdecode.stages.run_record import RunRecord
+    from rtdecode.stages.run_record import IMPORTED, RunRecord
 
     base = SHOW_ALL
     if filter == "recommended":
         bundle = bundle_of(record := RunRecord.of_run(folder))
+        if bundle is None and record.source.use == IMPORTED:
+            raise ConfigError(
+                "--filter recommended: an imported table has no model; give the limits, e.g. --max-sigma-xy-nm"
+            )
         if bundle is None:
             raise ConfigError(f"--filter recommended: the model {record.model} is not there any more; give the limits")
         base = recommended_filter(bundle)
     given: dict[str, float | tuple[float, float]] = {name: v for name, v in (limits or {}).items() if v is not None}
     given |= {name: _span(name, text) for name, text in (spans or {}).items() if text is not None}
-    return replace(base, **given)  # type: ignore[arg-type]
+    quality = replace(base, **given)  # type: ignore[arg-type]
+    _check_known(folder, quality)
+    return quality
+
+
+def _check_known(folder: RunFolder, quality: QualityFilter) -> None:
+    """Refuse a limit on what this run does not know of any localization: nothing would be left."""
+    import numpy as np
+
+    from rtdecode.session.exporting import parts_of
+
+    part = next(parts_of(folder), None)
+    limited = {"probability": quality.probability, "photons": quality.photons, "sigma_x_nm": quality.sigma_xy_nm}
+    for name, limit in limited.items():
+        if part is not None and limit is not None and np.isnan(getattr(part, name)).all():
+            raise ConfigError(f"{folder.path}: holds no {name} (another program's table?), so it cannot be limited")
 
 
 def _span(name: str, text: str) -> tuple[float, float]:

@@ -22,6 +22,7 @@ _REJECTED_FOR = {
     CommitFlag.WRONG_SIZE: "their size differs",
     CommitFlag.SATURATED: f"more than {SATURATED_SHARE:.0%} of their pixels are saturated",
 }
+MUCH_LATE = 0.05  # share of the frames beyond limits.late_ms that is worth a sentence
 _LOST = {Fate.LOST_BEFORE: "never reached us", Fate.LOST_IN_RING: "were overwritten before they could be fitted"}
 
 
@@ -42,7 +43,11 @@ def _frames(commits: Commits) -> Iterator[str]:
     for flag, words in _REJECTED_FOR.items():
         if count := int(np.count_nonzero(commits["flags"][commits["fate"] == Fate.REJECTED] & flag)):
             yield f"{count} frames were rejected: {words}"
-    if count := int(np.count_nonzero(commits["flags"][commits["fate"] == Fate.FITTED] & CommitFlag.SATURATED)):
+    fitted = commits["flags"][commits["fate"] == Fate.FITTED]
+    late = int(np.count_nonzero(fitted & CommitFlag.LATE))
+    if late > MUCH_LATE * max(len(fitted), 1):
+        yield f"{late} of {len(fitted)} frames were fitted late: policies and viewer saw them long after the camera"
+    if count := int(np.count_nonzero(fitted & CommitFlag.SATURATED)):
         yield f"{count} frames have saturated pixels: photons and positions there are biased"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rtdecode.core.localizations import Localizations
+from rtdecode.session.measuring import measured_rows
 from rtdecode.session.run_overview import sample_of
 from rtdecode.stages.run_record import IMPORTED
 from rtdecode.streams.run_folder import RunFolder
@@ -42,6 +43,7 @@ def _figures(folder: RunFolder, report: dict[str, Any]) -> Iterable[tuple[str, s
         yield "localizations in a frame", f"{report['localizations'] / frames['fitted']:.2f}"
     yield from _medians(sample_of(folder)[1])
     yield from _scores(report.get("score", {}))
+    yield from measured_rows(folder)
     yield "warnings", str(len(report["warnings"]))
 
 

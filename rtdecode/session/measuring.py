@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ RESOLUTION = "resolution.json"
 AT_ONCE = 400_000  # localizations up to which both are measured at a run's end: some ten seconds
 CURVE_POINTS = 120
 LITTLE_NM = 10.0  # of a table that states no sigma: what a good localization is known to
+SEEN = 2.5  # chi-squared of the blocks about one place, per degree of freedom
 LEAST_PLACED = 0.8  # share of the blocks that must have got a place
 
 
@@ -39,7 +41,9 @@ def measure_drift(folder: RunFolder) -> Drift:
     from rtdecode.analysis.drift import estimate_drift
 
     drift = estimate_drift(good_of(folder))
-    write_drift(folder.path / DRIFT, drift)
+    if _n_placed(drift) > 1:  # or what an earlier measurement found is left as it is
+        write_drift(folder.path / DRIFT, drift)
+        _note(folder, "drift", {"range_nm": [round(v, 2) for v in drift.range_nm], "in_words": drift_words(drift)})
     return drift
 
 
@@ -50,6 +54,8 @@ def measure_resolution(folder: RunFolder) -> dict[str, Any]:
     drift = drift_of(folder)
     found = resolution(drift.undone(good_of(folder)) if drift is not None else good_of(folder))
     said: dict[str, Any] = found.as_json() | {"drift": "taken off" if drift is not None else "not known"}
+    said["drift_sha256"] = _drift_sha256(folder)
+    _note(folder, "resolution", said)
     if found.curve is not None:
         step = max(1, len(found.curve.frequency_per_nm) // CURVE_POINTS)
         said["curve"] = [
@@ -63,7 +69,8 @@ def measure_resolution(folder: RunFolder) -> dict[str, Any]:
 def drift_of(folder: RunFolder) -> Drift | None:
     """What drift.csv says; None where it was not measured. Raises FileFormatError."""
     path = folder.path / DRIFT
-    return read_drift(path) if path.exists() else None
+    found = read_drift(path) if path.exists() else None
+    return found if found is not None and len(found) else None
 
 
 def resolution_of(folder: RunFolder) -> dict[str, Any] | None:
@@ -72,7 +79,8 @@ def resolution_of(folder: RunFolder) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        said = dict(json.loads(path.read_text(encoding="utf-8")))
+        return said | {"is_stale": said.get("drift_sha256", "") != _drift_sha256(folder)}
     except (OSError, ValueError, TypeError) as error:
         raise RunFolderError(f"{path}: cannot be read: {error}; measure it again with `rtdecode resolution`") from error
 
@@ -83,10 +91,45 @@ def drift_words(drift: Drift) -> str:
     if placed < 2:
         return "not measured: too few localizations, or nothing in them that stays in place"
     x, y, z = drift.range_nm
+    if not _is_seen(drift):
+        error = _block_error_nm(drift)
+        return f"none beyond the error of a block: {error:.1f} nm ({x:.0f} nm in x, {y:.0f} nm in y from end to end)"
     deep = f", {z:.0f} nm in z" if z else ""
     lost = f"; {len(drift) - placed} of {len(drift)} blocks could not be placed" if placed < len(drift) else ""
-    error = np.median(drift.sigma_nm[1:][np.isfinite(drift.sigma_nm[1:]).all(axis=1)], axis=0)
-    return f"{x:.0f} nm in x, {y:.0f} nm in y{deep} over the run, each block to {error[:2].max():.1f} nm{lost}"
+    return f"{x:.0f} nm in x, {y:.0f} nm in y{deep} over the run, each block to {_block_error_nm(drift):.1f} nm{lost}"
+
+
+def _n_placed(drift: Drift) -> int:
+    return int(np.isfinite(drift.sigma_nm).all(axis=1).sum())
+
+
+def _block_error_nm(drift: Drift) -> float:
+    placed = np.isfinite(drift.sigma_nm[1:]).all(axis=1)
+    return float(np.median(drift.sigma_nm[1:][placed], axis=0)[:2].max())
+
+
+def _is_seen(drift: Drift) -> bool:
+    """Whether the blocks scatter about one place by more than their errors, which are stated a third too small."""
+    placed = np.isfinite(drift.sigma_nm).all(axis=1) & (drift.sigma_nm[:, 0] > 0)
+    if placed.sum() < 2:
+        return False
+    shift, sigma = drift.shift_nm[placed], np.maximum(drift.sigma_nm[placed], 1e-6)
+    axes = [axis for axis in range(3) if np.ptp(shift[:, axis]) > 0]
+    mean = np.average(shift, axis=0, weights=sigma**-2.0)
+    scatter = (((shift - mean) / sigma) ** 2).sum(axis=0) / (len(shift) - 1)
+    return bool(any(scatter[axis] > SEEN for axis in axes))
+
+
+def _drift_sha256(folder: RunFolder) -> str:
+    path = folder.path / DRIFT
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def _note(folder: RunFolder, what: str, said: dict[str, Any]) -> None:
+    """Also in report.json, where there is one."""
+    report = folder.read_report()
+    if report is not None:
+        folder.write_report(report | {what: said})
 
 
 def drift_verdict(drift: Drift, found: Localizations) -> str:
@@ -103,6 +146,8 @@ def drift_verdict(drift: Drift, found: Localizations) -> str:
     moved, error = max(drift.range_nm[:2]), float(np.median(drift.sigma_nm[placed][1:, :2]))
     if placed.mean() < LEAST_PLACED or error > own:
         return "Not reliable: look at it before you take it off."
+    if not _is_seen(drift):
+        return "Nothing to take off."
     if moved <= own / 2:
         return f"It matters little: a localization's own error is {own:.0f} nm."
     return f"It blurs the image (a localization's own error is {own:.0f} nm): take it off with `export --drift`."
@@ -115,7 +160,9 @@ def resolution_words(said: dict[str, Any]) -> str:
     fine = _nm_between(said.get("frc_nm"), said.get("interval_nm"))
     if not fine:
         return f"no FRC resolution: the halves have too little in common{nyquist}"
-    return f"FRC {fine}, drift {said['drift']}{nyquist}"
+    short = "" if said.get("interval_nm") else f" (no interval below {32 * said.get('block_frames', 100):,} frames)"
+    stale = "; measured with another drift, `rtdecode resolution` measures it again" if said.get("is_stale") else ""
+    return f"FRC {fine}{short}, drift {said['drift']}{nyquist}{stale}"
 
 
 def _nm_between(nm: float | None, interval: list[float] | None) -> str:

@@ -109,5 +109,6 @@ def test_what_to_do_about_a_drift_is_said() -> None:
         shift = np.outer(frame, [step_nm, 0, 0])
         return drift_verdict(Drift(frame, shift, np.full((5, 3), sigma_nm)), found)
 
-    assert verdict(10, 1).startswith("It blurs") and verdict(1, 1).startswith("It matters little")
+    assert verdict(10, 1).startswith("It blurs") and verdict(1.5, 1).startswith("It matters little")
+    assert verdict(0.5, 1) == "Nothing to take off."  # no more than the errors of its blocks
     assert verdict(10, 30).startswith("Not reliable") and verdict(10, np.inf) == "Nothing to take off."
