@@ -3,7 +3,7 @@
     python tools/bench_batch.py --frames 1500 --rounds 3            frames a second of one and of two workers, in turn
     python tools/bench_batch.py --blocks 10000                      memory after a tenth and after all of so many blocks
 
-Each worker has one thread. Frames are simulated for `astigmatic-light`; `--blocks` takes frames of 16 x 16 px, one a block.
+Workers have one thread; frames are noise of the camera of `astigmatic-light`; `--blocks`: 16 x 16 px, one a block.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +28,7 @@ def assemble(job: Job, failed: Sequence[BlockDone], workers: dict[str, Any]) -> 
     """Make the run folder of a recording whose blocks are done, and its report.json; memory of one block.
 
     Blocks in `failed` are missing: their frames are lost, each with its reason, and the run has failed. An older
-    run folder of the same key is replaced. Raises RtdecodeError; then nothing is left of the new one.
+    run folder stays as NAME.before1. Raises RtdecodeError; then nothing is left of the new one.
     """
     draft = job.record.out.with_name(f".{job.record.out.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -41,12 +43,18 @@ def assemble(job: Job, failed: Sequence[BlockDone], workers: dict[str, Any]) -> 
             source.close()
         report = _close(folder, job, missing, workers)
         if job.record.out.exists():
-            shutil.rmtree(job.record.out)
+            job.record.out.rename(_free(job.record.out))  # exports and notes of people may lie in it
         draft.rename(job.record.out)
     except (OSError, RtdecodeError):
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return RunFolder(job.record.out), report
+
+
+def _free(out: Path) -> Path:
+    """A name beside `out` for the run that it holds."""
+    names = (out.with_name(f"{out.name}.before{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _opened(job: Job) -> ReplaySource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +11,13 @@ from typing import Any
 
 from rtdecode.core.errors import ConfigError, EngineError
 from rtdecode.core.extras import install
+from rtdecode.stages.run_record import RunRecord
 
 CONNECT_S = 30.0
 
 
 @contextmanager
-def client_of(scheduler: str | None, workers: int) -> Iterator[Any]:
+def client_of(scheduler: str | None, workers: int, resources: dict[str, float] | None = None) -> Iterator[Any]:
     """A connected `distributed.Client`. Local workers share this machine's cores. Raises ConfigError."""
     try:
         from distributed import Client, LocalCluster
@@ -26,17 +28,32 @@ def client_of(scheduler: str | None, workers: int) -> Iterator[Any]:
             yield client
         return
     threads = max(1, usable_cores() // workers)
-    options = {"processes": True, "dashboard_address": None, "host": "127.0.0.1"}  # loopback, no web page unasked
+    options = {
+        "processes": True,
+        "resources": resources or None,
+        "dashboard_address": None,
+        "host": "127.0.0.1",
+    }  # loopback, no web page unasked
     with (
         LocalCluster(n_workers=workers, threads_per_worker=threads, **options) as cluster,
         Client(cluster, timeout=CONNECT_S) as client,
     ):
+        client.run(_deaf_to_ctrl_c)
         yield client
+
+
+def _deaf_to_ctrl_c() -> None:
+    """Ctrl-C reaches every process of a terminal; the client alone says what becomes of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _connected(client: Any, scheduler: str) -> Any:
     try:
         return client(scheduler, timeout=CONNECT_S)
+    except ValueError as error:
+        raise ConfigError(
+            f"--scheduler {scheduler}: {error}; expected an address such as tcp://login01:8786"
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"--scheduler {scheduler}: nothing answers there within {CONNECT_S:.0f} s ({error}); start one with "
@@ -59,6 +76,11 @@ def check_workers(client: Any, record_json: str) -> dict[str, str]:
     answers = client.run(check_worker, record_json, on_error="return")
     if not answers:
         raise ConfigError("the cluster has no worker; start one with `dask worker ADDRESS`")
+    need = resources_of(RunRecord.model_validate_json(record_json).engine.use)
+    offered = [about.get("resources") or {} for about in client.scheduler_info(n_workers=-1)["workers"].values()]
+    for name, amount in need.items():
+        if not any(one.get(name, 0) >= amount for one in offered):
+            raise ConfigError(f"no worker offers a {name}; start them with `dask worker … --resources {name}=1`")
     bad = {address: answer for address, answer in answers.items() if isinstance(answer, BaseException)}
     if bad:
         lines = "\n".join(f"  {address}: {answer}" for address, answer in sorted(bad.items()))

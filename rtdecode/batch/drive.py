@@ -56,13 +56,14 @@ class Drive:
     """Runs tasks on a client until each has an answer."""
 
     def __init__(
-        self, client: Any, retries: int, resources: dict[str, float], on_done: Callable[[BlockDone], None],
+        self, client: Any, retries: int, resources: dict[str, dict[str, float]], on_done: Callable[[BlockDone], None],
         reconnect: Reconnect | None = None, tell: Tell = lambda _: None,
     ) -> None:  # fmt: skip
-        """`reconnect` makes a new client where the scheduler was lost; None: then the batch ends with an error."""
+        """`resources`: of a recording's blocks, by its name. `reconnect` makes a new client where the scheduler was
+        lost; None: then the batch ends with an error."""
         self._client, self._retries, self._resources = client, retries, resources
         self._on_done, self._reconnect, self._tell = on_done, reconnect, tell
-        self.tally = Tally()
+        self.tally, self._submitted = Tally(), 0
 
     def run(self, tasks: Iterable[BlockTask]) -> None:
         """All of them. Raises EngineError where a worker lacks what it needs, ConnectionError without a way back."""
@@ -116,9 +117,15 @@ class Drive:
         while waiting and len(flying) < max(LEAST_IN_FLIGHT, IN_FLIGHT_PER_WORKER * n_workers):
             task, tries = waiting.popleft()
             future = self._client.submit(
-                fit_block, task, pure=False, resources=self._resources or None, key=_key(task, tries)
+                fit_block,
+                task,
+                pure=False,
+                resources=self._resources.get(task.name) or None,
+                key=_key(task, tries),
+                priority=-self._submitted,
             )
             flying[future] = (task, tries)
+            self._submitted += 1
 
     def _take(self, future: Any, task: BlockTask, tries: int, waiting: deque[tuple[BlockTask, int]]) -> None:
         """An answer, or another try for a block whose worker died."""

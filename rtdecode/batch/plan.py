@@ -9,7 +9,7 @@ from pydantic import Field
 
 from rtdecode.core.camera import Camera
 from rtdecode.core.config import DetectionConfig, EngineConfig, RunConfig
-from rtdecode.core.errors import ConfigError
+from rtdecode.core.errors import ConfigError, RecordingError
 from rtdecode.core.yaml_files import StrictModel, load_yaml, validate
 from rtdecode.session.resolve import resolve
 from rtdecode.stages.run_record import RunRecord
@@ -55,16 +55,25 @@ def load_plan(path: Path) -> BatchPlan:
     return load_yaml(path, BatchPlan)
 
 
-def records_of(plan: BatchPlan, path: Path, out: Path) -> dict[str, RunRecord]:
-    """(name -> record) of each recording, checked as a replay would be: model, camera, file. Raises RtdecodeError."""
+def records_of(plan: BatchPlan, path: Path, out: Path) -> tuple[dict[str, RunRecord], dict[str, str]]:
+    """(name -> record) of each recording, checked as a replay would be, and (name -> why) of those not to be read.
+
+    Raises RtdecodeError for a fault of the plan, a model or a camera.
+    """
     records: dict[str, RunRecord] = {}
+    unreadable: dict[str, str] = {}
     for number, recording in enumerate(plan.recordings):
         name = recording.name or Path(recording.path.rstrip("/")).name.partition(".")[0] or f"recording{number}"
-        if name in records:
+        if name in records or name in unreadable:
             raise ConfigError(f"{path}: two recordings are called {name!r}; give one of them another `name`")
         config = _config(plan, recording, path, out / name)
-        records[name] = resolve(config, f"{path}, recording {name}")
-    return records
+        try:
+            records[name] = resolve(config, f"{path}, recording {name}")
+        except RecordingError as error:
+            unreadable[name] = str(error)
+    if not records:
+        raise ConfigError(f"{path}: no recording can be read: {'; '.join(unreadable.values())}")
+    return records, unreadable
 
 
 def _config(plan: BatchPlan, recording: RecordingPlan, path: Path, out: Path) -> RunConfig:

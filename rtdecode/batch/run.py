@@ -21,9 +21,11 @@ from rtdecode.sources.replay import ReplaySource
 from rtdecode.stages.build import build_source
 from rtdecode.stages.run_record import RunRecord
 from rtdecode.streams.files import write_atomically
+from rtdecode.streams.run_folder import RunFolder
 
 Tell = Callable[[str], None]
 REPORT = "batch_report.json"
+LEDGER = ("expected", "received", "fitted", "rejected", "lost_before", "lost_in_ring")
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Result:
 
 
 def run_batch(
-    plan: BatchPlan, jobs: dict[str, Job], out: Path, client: Any, *, tell: Tell = lambda _: None,
+    plan: BatchPlan, jobs: Jobs, out: Path, client: Any, *, tell: Tell = lambda _: None,
     on_progress: OnProgress = lambda _: None, reconnect: Callable[[], Any] | None = None,
 ) -> Result:  # fmt: skip
     """Fit what is not fitted yet, put each recording together as its last block comes, write batch_report.json.
@@ -90,11 +92,20 @@ def check_all(client: Any, jobs: list[Job]) -> dict[str, str]:
     return seen
 
 
-def prepare(plan: BatchPlan, path: Path, out: Path, tell: Tell = lambda _: None) -> dict[str, Job]:
+class Jobs(dict[str, Job]):
+    """Jobs by name, and why the others of the plan cannot be read."""
+
+    unreadable: dict[str, str]
+
+
+def prepare(plan: BatchPlan, path: Path, out: Path, tell: Tell = lambda _: None) -> Jobs:
     """Each recording opened, its model found, its engine admitted, before a cluster is needed. Raises RtdecodeError."""
-    jobs = {}
+    jobs = Jobs()
+    records, jobs.unreadable = records_of(plan, path, out)
+    for name, why in jobs.unreadable.items():
+        tell(f"{name}: left out: {why}")
     chosen: dict[str, RunRecord] = {}
-    for name, record in records_of(plan, path, out).items():
+    for name, record in records.items():
         gate = f"{record.model_sha256} {record.engine}"
         if gate not in chosen:
             chosen[gate] = admitted(record, tell)
@@ -124,6 +135,7 @@ class _Work:
         self.reports: dict[str, dict[str, Any]] = {}
         self.made: list[Path] = []
         self._left: dict[str, int] = {}
+        self._fitted = dict.fromkeys(jobs, 0)  # blocks that were made anew
         for name, job in jobs.items():
             self._tasks[name], done = tasks_of(job)
             self._left[name] = len(self._tasks[name])
@@ -135,10 +147,9 @@ class _Work:
                 remember(job)
 
     @property
-    def resources(self) -> dict[str, float]:
-        """What a block needs of its worker."""
-        uses = {job.record.engine.use for job in self._jobs.values()}
-        return {name: value for use in uses for name, value in resources_of(use).items()}
+    def resources(self) -> dict[str, dict[str, float]]:
+        """What a block of each recording needs of its worker."""
+        return {name: resources_of(job.record.engine.use) for name, job in self._jobs.items()}
 
     def tasks(self) -> Iterator[BlockTask]:
         """In order, recording by recording: the first are finished first."""
@@ -154,6 +165,7 @@ class _Work:
         else:
             self.progress.done += 1
             self.progress.frames += 0 if done.reused else done.last - done.first
+            self._fitted[done.name] += not done.reused
             self.progress.localizations += done.n_localizations
         self._on_progress(self.progress)
         self.finish(done.name)
@@ -163,6 +175,12 @@ class _Work:
         if self._left[name] or name in self.reports:
             return
         job = self._jobs[name]
+        if not self._fitted[name] and not self.failed[name] and job.record.out.exists():
+            remember(job)  # the frames are what they were: the run folder stays, with what else lies in it
+            self.reports[name] = dict(RunFolder.open(job.record.out).read_report() or {})
+            self._tell(f"{name}: nothing had changed")
+            self.made.append(job.record.out)
+            return
         try:
             if not self.failed[name]:  # else each block is compared again: one that failed may have an old file
                 remember(job)
@@ -175,8 +193,12 @@ class _Work:
             self._tell(f"{name}: {error}")
 
 
-def _report(jobs: dict[str, Job], work: _Work, drive: Drive, devices: dict[str, str], seconds: float) -> dict[str, Any]:
-    recordings = {}
+def _report(jobs: Jobs, work: _Work, drive: Drive, devices: dict[str, str], seconds: float) -> dict[str, Any]:
+    recordings: dict[str, dict[str, Any]] = {}
+    for name, why in jobs.unreadable.items():
+        recordings[name] = {
+            "finish": "failed", "frames": None, "error": why, "localizations": None, "missing_blocks": 0, "missing": [],
+        }  # fmt: skip
     for name, job in jobs.items():
         made = work.reports.get(name) or json.loads((job.record.out / "report.json").read_text(encoding="utf-8"))
         missing = [f"{one.first} to {one.last - 1}: {one.error}" for one in work.failed.get(name, [])]
@@ -188,6 +210,8 @@ def _report(jobs: dict[str, Job], work: _Work, drive: Drive, devices: dict[str, 
     warnings = (
         [f"blocks came from different processors, whose last digits may differ: {kinds}"] if len(kinds) > 1 else []
     )
-    total = {"seconds": round(seconds, 1), "frames_fitted": work.progress.frames,
+    ledgers = [dict(one["frames"]) for one in recordings.values() if one["frames"]]
+    books = {name: sum(int(ledger.get(name, 0)) for ledger in ledgers) for name in LEDGER}
+    total = {"ledger": books, "seconds": round(seconds, 1), "frames_fitted": work.progress.frames,
              "frames_per_s": round(work.progress.frames / max(seconds, 1e-9), 2)}  # fmt: skip
     return {"recordings": recordings, **total, **drive.tally.as_json(), "warnings": warnings}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def finished_run(job: Job) -> RunFolder | None:
     made = dict(report.get("batch") or {})
     if made.get("key") != job.key:
         raise RunFolderError(
-            f"{folder.path}: holds another run (model, camera, engine or version differ); choose another out"
+            f"{folder.path}: holds another run (model, camera, engine, version or block_frames differ); "
+            "choose another out"
         )
     return folder if _is_same(job) and not made.get("missing_blocks") else None
 
@@ -107,9 +109,10 @@ def fingerprint(record: RunRecord) -> dict[str, Any]:
 
 
 def _beside(path: Path) -> list[Path]:
-    """A file, and those of its name with another ending: descriptions, further parts."""
-    stem = path.name.partition(".")[0]
-    return sorted(p for p in path.parent.glob(f"{stem}*") if p.is_file())
+    """A file, its description under another ending, and further parts: `a.ome.tif`, `a.inf`, `a_1.ome.tif`."""
+    base = re.escape(path.name.removesuffix(path.suffix).removesuffix(".ome"))
+    part = re.compile(rf"{base}(_\d+)?\.[^.]+(\.[^.]+)?")
+    return sorted(p for p in path.parent.iterdir() if part.fullmatch(p.name) and p.is_file())
 
 
 def _remote_fingerprint(address: Address) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,7 @@ def batch(
 
     Example: [bold]rtdecode batch configs/batch.yaml --workers 2[/bold]
     """
-    from rtdecode.batch.cluster import client_of
+    from rtdecode.batch.cluster import client_of, resources_of
     from rtdecode.batch.plan import load_plan
     from rtdecode.batch.run import prepare, run_batch
     from rtdecode.cli.aftermath import make_files
@@ -37,15 +38,24 @@ def batch(
     place = out or batch_plan.out
     if place is None:
         raise ConfigError(f"{plan}: where to? Give --out, or `out` in the plan")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(place)):
+        raise ConfigError(f"--out {place}: results are always files; name a folder that all workers see")
     place = place.resolve() if out else (plan.parent / place).resolve()
-    place.mkdir(parents=True, exist_ok=True)
     jobs = prepare(batch_plan, plan, place, typer.echo)
-    with client_of(scheduler, workers) as client:
+    place.mkdir(parents=True, exist_ok=True)
+    need = {name: most for job in jobs.values() for name, most in resources_of(job.record.engine.use).items()}
+    with client_of(scheduler, workers, need) as client:
         if scheduler is not None:
             typer.echo(f"scheduler {scheduler}; its page: {client.dashboard_link}")
         with _Bar() as bar:
             again = _reconnect(scheduler, bar.tell) if scheduler else None
-            result = run_batch(batch_plan, jobs, place, client, tell=bar.tell, on_progress=bar.show, reconnect=again)
+            try:
+                result = run_batch(
+                    batch_plan, jobs, place, client, tell=bar.tell, on_progress=bar.show, reconnect=again
+                )
+            except KeyboardInterrupt:
+                bar.tell("interrupted; what is done is kept, and the same command goes on")
+                raise typer.Exit(130) from None
     for run in result.runs:
         make_files(RunFolder.open(run), csv=False)
     _print(result, place)

@@ -71,14 +71,30 @@ def test_a_changed_recording_is_compared_block_by_block(bench: Bench, client: Cl
     batch(plan, tmp_path, client)
     before = (tmp_path / "movie" / "locs.bin").read_bytes()
     np.save(movie, pixels)  # other times, the same frames
+    (tmp_path / "movie" / "notes.txt").write_text("mine")
     same, _ = batch(plan, tmp_path, client)
     assert (same.report["reused"], same.report["frames_fitted"]) == (4, 0)
+    assert (tmp_path / "movie" / "notes.txt").read_text() == "mine"  # the run folder was left alone
     assert (tmp_path / "movie" / "locs.bin").read_bytes() == before
     pixels[25] += 500
     np.save(movie, pixels)
     changed, _ = batch(plan, tmp_path, client)
     assert (changed.report["reused"], changed.report["frames_fitted"]) == (3, 10)
     assert (tmp_path / "movie" / "locs.bin").read_bytes() != before
+    assert (tmp_path / "movie.before1" / "notes.txt").read_text() == "mine"  # the run of the old frames is kept
+    np.save(tmp_path / "movie_other.npy", pixels)  # no part of it
+    third, said = batch(plan, tmp_path, client)
+    assert third.report["reused"] == 0 and any("finished before" in words for words in said)
+
+
+def test_a_recording_that_cannot_be_read_is_left_out_and_said(bench: Bench, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "text.tif").write_text("not a movie")
+    plan = bench.plan("good", "bad")
+    bad = plan.recordings[1].model_copy(update={"path": str(tmp_path / "text.tif")})
+    result, _ = batch(plan.model_copy(update={"recordings": (plan.recordings[0], bad)}), tmp_path, client)
+    assert not result.good and bench.same_as_replay(tmp_path / "good")
+    assert "text.tif" in result.report["recordings"]["bad"]["error"] and not (tmp_path / "bad").exists()
+    assert result.report["ledger"]["fitted"] == 54 and result.report["ledger"]["expected"] == 60
 
 
 def test_another_model_or_camera_is_never_mixed_in(bench: Bench, client: Client, tmp_path: Path) -> None:
@@ -150,6 +166,8 @@ def test_the_command_says_what_is_wrong_before_a_cluster_is_started(
     settings = {"model": bench.model, "camera": TINY_CAMERA.model_dump(mode="json"), "engine": ENGINE}
     good = json.dumps({"defaults": settings, "recordings": [{"path": str(bench.movie)}]})
     assert "nothing answers" in refused(good, "--scheduler", "tcp://127.0.0.1:9")
+    assert "expected an address" in refused(good, "--scheduler", "nonsense")
+    assert "always files" in refused(good, "--out", "s3://bucket/x")
 
 
 def test_the_command_makes_run_folders_with_their_pages(
