@@ -160,7 +160,10 @@ def resolution_words(said: dict[str, Any]) -> str:
     fine = _nm_between(said.get("frc_nm"), said.get("interval_nm"))
     if not fine:
         return f"no FRC resolution: the halves have too little in common{nyquist}"
-    short = "" if said.get("interval_nm") else f" (no interval below {32 * said.get('block_frames', 100):,} frames)"
+    from rtdecode.analysis.resolution import LEAST_BLOCKS
+
+    needed = LEAST_BLOCKS * int(said.get("block_frames", 0))
+    short = "" if said.get("interval_nm") else f" (no interval below {needed:,} frames)"
     stale = "; measured with another drift, `rtdecode resolution` measures it again" if said.get("is_stale") else ""
     return f"FRC {fine}{short}, drift {said['drift']}{nyquist}{stale}"
 

@@ -214,3 +214,13 @@ def test_the_documented_example_runs(place: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "cell3.png").stat().st_size > 5000 and "completed" in done.stdout
+
+
+def test_a_limit_on_what_a_table_does_not_know_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "t.csv").write_text('"frame","x [nm]","y [nm]"\n1,150,250\n')
+    assert run(["import", str(tmp_path / "t.csv"), "--px-nm", "100", "--out", str(tmp_path / "r")]) == 0
+    out = ["--out", str(tmp_path / "o.hdf5")]
+    for limit, word in ((["--min-probability", "0.5"], "probability"), (["--filter", "recommended"], "no model")):
+        capsys.readouterr()
+        assert run(["export", str(tmp_path / "r"), *out, *limit]) == 1 and word in capsys.readouterr().err
+    assert not (tmp_path / "o.hdf5").exists()
